@@ -1,0 +1,1 @@
+//! REST contract, node contract, agent<->streamer contract, typed ids.

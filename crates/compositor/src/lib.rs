@@ -1,0 +1,1 @@
+//! Headless Wayland compositor and the Xvfb fallback behind one Source.

@@ -1,0 +1,1 @@
+//! Control plane: REST API, session links, placement, catalogue, portal files.

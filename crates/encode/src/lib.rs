@@ -1,0 +1,1 @@
+//! One Encoder for video through libavcodec, software and hardware, and Opus for sound.

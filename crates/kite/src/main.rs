@@ -1,0 +1,2 @@
+//! The kite command.
+fn main() {}

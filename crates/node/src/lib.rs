@@ -1,0 +1,1 @@
+//! The agent of one machine: makes observed instances equal desired ones.

@@ -1,0 +1,1 @@
+//! Namespaces, overlay mounts, cgroups, seccomp and device nodes around one game.

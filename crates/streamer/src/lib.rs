@@ -1,0 +1,1 @@
+//! The per-session program: compositor, encoder, transport, audio, input.

@@ -1,0 +1,1 @@
+//! A WebRTC session as a state machine over str0m: pacing, rate control, recovery.
