@@ -1,1 +1,6 @@
-//! REST contract, node contract, agent<->streamer contract, typed ids.
+//! The contracts between Kite's programs: typed ids, the manifest, the streamer contract, the node contract, REST.
+//!
+//! Deliberately absent: logic, SQL, I/O.
+
+pub mod id;
+pub mod streamer;

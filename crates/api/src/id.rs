@@ -1,0 +1,96 @@
+//! Typed ids: a session's id is not an instance's id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A text that is not the id it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no {noun} id: expected `{prefix}_` and 32 hexadecimal digits")]
+pub struct IdError {
+    text: String,
+    noun: &'static str,
+    prefix: &'static str,
+}
+
+macro_rules! typed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $noun:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// From a UUID; make it version 7, so that ids sort by creation.
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// The UUID.
+            #[must_use]
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "_{}"), self.0.simple())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                text.strip_prefix(concat!($prefix, "_"))
+                    .filter(|rest| rest.len() == 32)
+                    .and_then(|rest| Uuid::try_parse(rest).ok())
+                    .map(Self)
+                    .ok_or_else(|| IdError { text: text.chars().take(80).collect(), noun: $noun, prefix: $prefix })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+    };
+}
+
+typed_id!(
+    /// One play of one player.
+    SessionId, "ses", "session"
+);
+typed_id!(
+    /// The running, isolated copy of a release that serves a session.
+    InstanceId, "ins", "instance"
+);
+typed_id!(
+    /// A machine of a site.
+    NodeId, "nod", "node"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_round_trip_and_refuse_each_other() {
+        let id = SessionId::from_uuid(Uuid::from_u128(7));
+        assert_eq!(id.to_string(), "ses_00000000000000000000000000000007");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let error = id.to_string().parse::<InstanceId>().unwrap_err();
+        assert!(error.to_string().contains("is no instance id"), "{error}");
+    }
+}
