@@ -19,7 +19,7 @@ pub enum ColorMatrix {
 ///
 /// Rows are [`Picture::stride_y`] and [`Picture::stride_uv`] bytes apart, multiples of 64 and 32,
 /// so that SIMD code never crosses into the next row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Picture {
     size: Size,
     /// Coefficients of the content.
@@ -85,7 +85,7 @@ fn stride_y(size: Size) -> usize {
 /// Recycles the memory of pictures, so that the frame path allocates nothing once warm.
 #[derive(Clone, Debug, Default)]
 pub struct PicturePool {
-    free: Arc<Mutex<Vec<Picture>>>,
+    free: Arc<Mutex<Vec<Arc<Picture>>>>,
 }
 
 /// Pictures kept for reuse. The pipeline holds at most one being converted, one waiting and one being
@@ -98,23 +98,20 @@ impl PicturePool {
     pub fn take(&self, size: Size, matrix: ColorMatrix) -> PooledPicture {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.retain(|picture| picture.size == size);
-        let picture = match free.pop() {
-            Some(mut picture) => {
-                picture.matrix = matrix;
-                picture
-            }
-            None => Picture::new(size, matrix),
-        };
+        let mut picture = free.pop().unwrap_or_else(|| Arc::new(Picture::new(size, matrix)));
         drop(free);
+        Arc::make_mut(&mut picture).matrix = matrix;
         PooledPicture { picture: Some(picture), pool: self.clone() }
     }
 }
 
-/// A picture that goes back to its pool when dropped.
-#[derive(Debug)]
+/// A picture that goes back to its pool when the last of its clones is dropped.
+///
+/// A clone shares the memory; writing to a shared picture copies it first.
+#[derive(Clone, Debug)]
 pub struct PooledPicture {
     /// `Some` until drop.
-    picture: Option<Picture>,
+    picture: Option<Arc<Picture>>,
     pool: PicturePool,
 }
 
@@ -129,13 +126,16 @@ impl Deref for PooledPicture {
 impl DerefMut for PooledPicture {
     #[expect(clippy::expect_used, reason = "the option is emptied by drop alone, after which no borrow exists")]
     fn deref_mut(&mut self) -> &mut Picture {
-        self.picture.as_mut().expect("present until drop")
+        Arc::make_mut(self.picture.as_mut().expect("present until drop"))
     }
 }
 
 impl Drop for PooledPicture {
     fn drop(&mut self) {
-        if let Some(picture) = self.picture.take() {
+        // Two clones dropped at the same instant may both see the other one: the memory is then freed, not recycled.
+        if let Some(mut picture) = self.picture.take()
+            && Arc::get_mut(&mut picture).is_some()
+        {
             let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
             if free.len() < POOL_LIMIT {
                 free.push(picture);
@@ -167,5 +167,18 @@ mod tests {
         assert_eq!(pool.take(Size::HD, ColorMatrix::Bt709).planes().0.as_ptr(), address);
         drop(pool.take(Size::FULL_HD, ColorMatrix::Bt709));
         assert_eq!(pool.free.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn clones_share_memory_until_written() {
+        let pool = PicturePool::default();
+        let mut first = pool.take(Size::HD, ColorMatrix::Bt709);
+        first.planes_mut().0[0] = 77;
+        let second = first.clone();
+        assert_eq!(second.planes().0.as_ptr(), first.planes().0.as_ptr());
+        first.planes_mut().0[0] = 99;
+        assert_eq!((first.planes().0[0], second.planes().0[0]), (99, 77));
+        drop((first, second));
+        assert_eq!(pool.free.lock().unwrap().len(), 2);
     }
 }
