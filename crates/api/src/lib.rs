@@ -2,5 +2,12 @@
 //!
 //! Deliberately absent: logic, SQL, I/O.
 
+pub mod clock;
 pub mod id;
+pub mod manifest;
+pub mod node;
+pub mod problem;
+pub mod rest;
+pub mod session;
+pub mod spec;
 pub mod streamer;

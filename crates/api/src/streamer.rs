@@ -158,7 +158,7 @@ pub enum ToStreamer {
 }
 
 /// To the agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum FromStreamer {
     /// Display, sound and network are up: the game can be started with these variables, paths as the streamer sees them.
@@ -231,4 +231,6 @@ pub struct StreamStatistics {
     pub input_to_photon_ms: f32,
     /// Median age of a frame when shown, as the player measured it, in milliseconds.
     pub frame_age_ms: f32,
+    /// Whole seconds since the player's last input of any kind; counted from the connection when there was none.
+    pub idle_s: u32,
 }

@@ -1,0 +1,246 @@
+//! The contract between the control plane and a node, level-triggered: the control plane sends all instances that it wants,
+//! the node answers all that it has. Either side may restart, repeat or skip a message; the newest one counts.
+//!
+//! Every instance carries the epoch that the control plane gave it; reports of another epoch are refused. [`NodeLink`] is
+//! how the messages travel. Here they travel inside of one process ([`in_process`]); a link over gRPC with mutual TLS
+//! between machines implements the same trait in a later version.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::id::{InstanceId, NodeId};
+use crate::manifest::Manifest;
+use crate::session::EndReason;
+use crate::spec::StreamSpec;
+use crate::streamer::StreamStatistics;
+
+/// Messages that wait in one direction of the in-process link. Fewer would make a burst of offers wait for each
+/// other; more would only hide a side that hangs.
+const LINK_DEPTH: usize = 64;
+
+/// An instance that shall be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DesiredInstance {
+    /// Its id.
+    pub instance: InstanceId,
+    /// Its epoch. A higher one replaces the instance of a lower one.
+    pub epoch: u32,
+    /// What is played.
+    pub manifest: Box<Manifest>,
+    /// Directory of the package on the node.
+    pub package_dir: PathBuf,
+    /// Picture at start.
+    pub spec: StreamSpec,
+    /// True when the player's window may change the picture's size.
+    pub resizable: bool,
+    /// How long to wait for the first player, in seconds.
+    pub connect_timeout_s: u32,
+    /// How long to wait for a lost player, in seconds.
+    pub reconnect_grace_s: u32,
+    /// Set when it shall stop, with what the player is told.
+    pub stop: Option<EndReason>,
+}
+
+/// All instances that shall be on a node. One that is missing is stopped and forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DesiredInstances {
+    /// In no order.
+    pub instances: Vec<DesiredInstance>,
+}
+
+/// What an instance is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum InstanceState {
+    /// Display, sound and network are being set up.
+    StreamerStarting,
+    /// The streamer is up and takes offers; the game is being started.
+    GameStarting,
+    /// The game's process runs.
+    Running {
+        /// True as soon as it has drawn something.
+        first_frame: bool,
+    },
+    /// Being stopped.
+    Stopping {
+        /// Why.
+        reason: EndReason,
+    },
+    /// Nothing of it is left on the node. It is reported until it is desired no more.
+    Ended {
+        /// Why.
+        reason: EndReason,
+        /// For the operator.
+        detail: Option<String>,
+    },
+}
+
+/// The player's connection, as the streamer sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlayerPresence {
+    /// Nobody came yet.
+    #[default]
+    Awaited,
+    /// Media flows.
+    Connected,
+    /// Somebody was there.
+    Lost,
+}
+
+/// An instance as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObservedInstance {
+    /// Its id.
+    pub instance: InstanceId,
+    /// The epoch it was started with.
+    pub epoch: u32,
+    /// What it is doing.
+    pub state: InstanceState,
+    /// Its player.
+    pub player: PlayerPresence,
+    /// The newest figures; absent as long as nothing was measured.
+    pub statistics: Option<StreamStatistics>,
+}
+
+/// What a node can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Sessions at once.
+    pub sessions: u32,
+    /// Pixels a second of all sessions together: the cost of encoding.
+    pub pixels_per_second: u64,
+}
+
+/// Why a node takes no new instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+pub enum NodeRefusal {
+    /// Less disk space is free than a new instance may need.
+    DiskFull {
+        /// Free MiB.
+        free_mb: u64,
+        /// Needed MiB.
+        needed_mb: u64,
+    },
+    /// The node is being stopped.
+    Stopping,
+}
+
+/// A node as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObservedNode {
+    /// Its id.
+    pub node: NodeId,
+    /// What it can hold.
+    pub capacity: Capacity,
+    /// Set when it takes no new instance; running ones go on.
+    pub refuses: Option<NodeRefusal>,
+    /// All instances that it has.
+    pub instances: Vec<ObservedInstance>,
+}
+
+/// From the control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToNode {
+    /// All that shall be.
+    Desired(DesiredInstances),
+    /// A player's offer for an instance.
+    Offer {
+        /// Returned in the answer.
+        request: u64,
+        /// For this one.
+        instance: InstanceId,
+        /// Of this epoch.
+        epoch: u32,
+        /// The offer.
+        sdp: String,
+    },
+}
+
+/// To the control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromNode {
+    /// All that is.
+    Observed(ObservedNode),
+    /// What became of an offer.
+    Answer {
+        /// Of the offer.
+        request: u64,
+        /// The SDP answer, or why there is none.
+        outcome: Result<String, OfferFailure>,
+    },
+}
+
+/// Why an offer got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "failure", rename_all = "snake_case")]
+pub enum OfferFailure {
+    /// The streamer cannot use it. Send a better one.
+    #[error("the offer cannot be used: {detail}")]
+    Refused {
+        /// What was wrong, in a sentence.
+        detail: String,
+    },
+    /// No such instance of that epoch, or its streamer is gone. Create a new session.
+    #[error("the instance is gone")]
+    Gone,
+    /// The streamer did not answer in time. Try again.
+    #[error("the streamer did not answer in time")]
+    Timeout,
+}
+
+/// The other side of a link is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the other side of the node link is gone")]
+pub struct LinkClosed;
+
+/// The control plane's end of a link to one node.
+pub trait NodeLink: Send + 'static {
+    /// Sends; waits while the link is full.
+    ///
+    /// # Errors
+    /// The node is gone.
+    fn send(&mut self, message: ToNode) -> impl Future<Output = Result<(), LinkClosed>> + Send;
+
+    /// The next message; `None` when the node is gone. Safe to cancel.
+    fn receive(&mut self) -> impl Future<Output = Option<FromNode>> + Send;
+}
+
+/// The control plane's end of the in-process link.
+#[derive(Debug)]
+pub struct InProcessLink {
+    to_node: mpsc::Sender<ToNode>,
+    from_node: mpsc::Receiver<FromNode>,
+}
+
+/// The node's end of the in-process link.
+#[derive(Debug)]
+pub struct NodeEnd {
+    /// To the control plane.
+    pub to_control: mpsc::Sender<FromNode>,
+    /// From the control plane.
+    pub from_control: mpsc::Receiver<ToNode>,
+}
+
+/// A link inside of one process. When it is full the sender waits.
+#[must_use]
+pub fn in_process() -> (InProcessLink, NodeEnd) {
+    let (to_node, from_control) = mpsc::channel(LINK_DEPTH);
+    let (to_control, from_node) = mpsc::channel(LINK_DEPTH);
+    (InProcessLink { to_node, from_node }, NodeEnd { to_control, from_control })
+}
+
+impl NodeLink for InProcessLink {
+    async fn send(&mut self, message: ToNode) -> Result<(), LinkClosed> {
+        self.to_node.send(message).await.map_err(|_closed| LinkClosed)
+    }
+
+    async fn receive(&mut self) -> Option<FromNode> {
+        self.from_node.recv().await
+    }
+}

@@ -1,0 +1,206 @@
+//! Problems: what the REST API answers when it cannot do what was asked (RFC 9457, `application/problem+json`).
+//!
+//! One catalogue of types; each has an HTTP status, a title and a remedy. The sentence of the single case is `detail`.
+
+use serde::{Deserialize, Serialize};
+
+/// Prefix of the `type` member: a name, not an address that has to exist.
+pub const TYPE_PREFIX: &str = "urn:kite:problem:";
+
+/// Media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A problem as it goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// `urn:kite:problem:` and the word of the [`ProblemKind`].
+    #[serde(rename = "type")]
+    #[schema(example = "urn:kite:problem:no_capacity")]
+    pub kind: String,
+    /// The kind in words, the same for every case of it.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// This case in a sentence.
+    pub detail: String,
+    /// What can be done about it.
+    pub remedy: String,
+    /// Id of the request, to be found in the logs. Also the header `x-request-id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Seconds after which another try makes sense. Also the header `retry-after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u32>,
+}
+
+macro_rules! problems {
+    ($($(#[doc = $doc:literal])+ $name:ident, $word:literal, $status:literal, $title:literal, $remedy:literal;)+) => {
+        /// Kinds of problems. The words are part of the contract: none is renamed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ProblemKind {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl ProblemKind {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The word at the end of the type.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+
+            /// HTTP status.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)+ }
+            }
+
+            /// Title.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)+ }
+            }
+
+            /// What can be done.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)+ }
+            }
+        }
+    };
+}
+
+problems! {
+    /// The body or a parameter is not what the OpenAPI document says.
+    InvalidRequest, "invalid_request", 400, "The request is malformed",
+        "Send what /openapi.json describes.";
+    /// The SDP offer cannot be used.
+    InvalidOffer, "invalid_offer", 400, "The SDP offer cannot be used",
+        "Offer one video and one audio section to receive, and the data channels that the SDK opens.";
+    /// No token, or one of the wrong form.
+    TokenMissing, "token_missing", 401, "A token is needed",
+        "Send `Authorization: Bearer` with the token that creating the session returned.";
+    /// A token that nothing here issued.
+    TokenUnknown, "token_unknown", 401, "The token is not known",
+        "Use the token that creating the session returned.";
+    /// The token's time is over.
+    TokenExpired, "token_expired", 401, "The token is expired",
+        "Create a new session.";
+    /// A good token of something else.
+    Forbidden, "forbidden", 403, "This token gives no right to that",
+        "Use the token of this session.";
+    /// A web page of another origin, which the operator has not listed.
+    OriginNotAllowed, "origin_not_allowed", 403, "Pages of this origin are not allowed",
+        "The operator has to list the origin in `http.origins`.";
+    /// Another host name than the operator listed.
+    HostNotAllowed, "host_not_allowed", 403, "This host name is not allowed",
+        "Open the address that `kite up` printed, or let the operator list the name in `http.hosts`.";
+    /// No such app.
+    AppUnknown, "app_unknown", 404, "There is no such app",
+        "GET /v1/apps lists the apps.";
+    /// The app has no picture.
+    PictureMissing, "picture_missing", 404, "The app has no picture",
+        "Set `picture` in the app's kite.toml.";
+    /// No such session.
+    SessionUnknown, "session_unknown", 404, "There is no such session",
+        "Create a session.";
+    /// No such peer.
+    PeerUnknown, "peer_unknown", 404, "There is no such peer",
+        "Use the Location that the offer's answer returned.";
+    /// No such path.
+    PathUnknown, "path_unknown", 404, "There is nothing at this path",
+        "/openapi.json lists the paths.";
+    /// The method is not offered at this path.
+    MethodNotAllowed, "method_not_allowed", 405, "This method is not offered here",
+        "/openapi.json lists the methods; connectivity candidates belong into the offer.";
+    /// The session is over or not in a state for this.
+    SessionEnded, "session_ended", 409, "The session is over",
+        "Create a new session.";
+    /// More bytes than allowed.
+    TooLarge, "too_large", 413, "The body is too large",
+        "Send at most 64 KiB.";
+    /// Not the media type that is read here.
+    WrongMediaType, "wrong_media_type", 415, "This media type is not read here",
+        "Send application/sdp for offers and application/json elsewhere.";
+    /// The app cannot be played at this spec.
+    SpecOutOfRange, "spec_out_of_range", 422, "The app is not offered at this spec",
+        "Choose a spec inside of the range that GET /v1/apps returns.";
+    /// This address or key starts sessions too often.
+    RateLimited, "rate_limited", 429, "Too many requests",
+        "Wait as long as Retry-After says.";
+    /// This address or key has as many sessions as it may.
+    TooManySessions, "too_many_sessions", 429, "Too many sessions of one player",
+        "End one of your sessions.";
+    /// A bug.
+    Internal, "internal", 500, "Something went wrong on our side",
+        "Try again; tell the operator the request id.";
+    /// The instance did not answer.
+    StreamerUnreachable, "streamer_unreachable", 502, "The stream does not answer",
+        "Try again; if it stays so, create a new session.";
+    /// Every place is taken.
+    NoCapacity, "no_capacity", 503, "Every place is taken",
+        "Wait until somebody leaves, or ask for a smaller spec.";
+    /// No space on the node's disk.
+    DiskFull, "disk_full", 503, "The machine's disk is full",
+        "The operator has to free disk space.";
+    /// No node is there.
+    NoNode, "no_node", 503, "No machine is ready",
+        "Try again in a moment.";
+    /// The service is being stopped.
+    ServiceStopping, "service_stopping", 503, "The service is being stopped",
+        "Try again in a moment.";
+    /// The streamer was not ready in time.
+    StreamerTimeout, "streamer_timeout", 504, "The stream was not ready in time",
+        "Try again; if it stays so, create a new session.";
+}
+
+impl ProblemKind {
+    /// This case of it.
+    #[must_use]
+    pub fn because(self, detail: impl Into<String>) -> Problem {
+        Problem {
+            kind: format!("{TYPE_PREFIX}{}", self.word()),
+            title: self.title().to_owned(),
+            status: self.status(),
+            detail: detail.into(),
+            remedy: self.remedy().to_owned(),
+            request_id: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// A case that says no more than the title.
+    #[must_use]
+    pub fn plain(self) -> Problem {
+        self.because(format!("{}.", self.title()))
+    }
+}
+
+impl Problem {
+    /// With the time after which another try makes sense.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_status_of_its_class_and_a_word_of_its_own() {
+        let mut words: Vec<&str> = ProblemKind::ALL.iter().map(|kind| kind.word()).collect();
+        for kind in ProblemKind::ALL {
+            assert!((400..600).contains(&kind.status()), "{}", kind.word());
+            assert!(kind.remedy().ends_with('.'), "{}", kind.word());
+            assert_eq!(kind.plain().kind, format!("urn:kite:problem:{}", kind.word()));
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), ProblemKind::ALL.len());
+    }
+}

@@ -1,0 +1,208 @@
+//! Bodies of the REST API and messages of the session link. `/openapi.json` is generated from these types.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UtcTime;
+use crate::id::SessionId;
+use crate::manifest::{AppName, InputProfile};
+use crate::session::SessionState;
+use crate::spec::{SpecRange, StreamSpec};
+use crate::streamer::{DisplayProtocol, StreamStatistics};
+
+/// Longest SDP offer in bytes. Browsers send 3 to 20 kB.
+pub const MAX_SDP_BYTES: usize = 64 * 1024;
+
+/// Longest JSON body in bytes. The largest good one has under 500.
+pub const MAX_JSON_BYTES: usize = 16 * 1024;
+
+/// WebSocket subprotocol of the link.
+pub const LINK_PROTOCOL: &str = "kite.link.v1";
+
+/// A second subprotocol carries the session token behind this prefix, because a browser cannot set headers on a
+/// WebSocket and an address ends up in logs. The server never selects it.
+pub const LINK_TOKEN_PROTOCOL_PREFIX: &str = "kite.token.";
+
+/// The catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AppList {
+    /// By title.
+    pub apps: Vec<App>,
+}
+
+/// An app that can be played.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct App {
+    /// Its name in requests.
+    pub name: AppName,
+    /// What players read.
+    pub title: String,
+    /// One or two sentences.
+    pub summary: String,
+    /// Path of the picture on this server; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+    /// Its display.
+    pub display: DisplayProtocol,
+    /// What the player can use.
+    pub input: InputProfile,
+    /// Resolutions and frame rates.
+    pub spec: SpecRange,
+}
+
+/// Asks for a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSession {
+    /// What to play.
+    pub app: AppName,
+    /// How; the app's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<StreamSpec>,
+    /// True when the player's window may change the picture's size during the play. Default: true.
+    #[serde(default = "yes")]
+    pub resizable: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A new session.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CreatedSession {
+    /// The session.
+    pub session: Session,
+    /// Bearer token of this session alone. Shown once; the server keeps a hash.
+    pub token: SessionToken,
+    /// When the token ends.
+    pub token_expires_at: UtcTime,
+    /// Path of the link on this server.
+    pub link: String,
+    /// Path for offers on this server.
+    pub whep: String,
+}
+
+impl std::fmt::Debug for CreatedSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreatedSession").field("session", &self.session.id).finish_non_exhaustive()
+    }
+}
+
+/// A bearer token. Its text never reaches logs: `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String)]
+pub struct SessionToken(pub String);
+
+impl std::fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionToken(hidden)")
+    }
+}
+
+/// A session as its player sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// What is played.
+    pub app: AppName,
+    /// How.
+    pub spec: StreamSpec,
+    /// What it is doing.
+    pub state: SessionState,
+    /// The state in a sentence for the player.
+    pub sentence: String,
+    /// True as soon as the game has drawn something.
+    pub first_frame: bool,
+    /// Counts up with every change; a message with a lower one is old.
+    pub revision: u64,
+    /// When it was made.
+    pub created_at: UtcTime,
+    /// When it ends at the latest.
+    pub ends_at: UtcTime,
+}
+
+/// Sessions, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SessionList {
+    /// Newest first, at most 200.
+    pub sessions: Vec<Session>,
+}
+
+/// How the stream of a session is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SessionStatistics {
+    /// When it was measured; absent as long as nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_at: Option<UtcTime>,
+    /// The figures, zero as long as nothing was measured.
+    pub stream: StreamStatistics,
+}
+
+/// What this installation allows, so that a client can say it beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ServiceLimits {
+    /// True when nobody needs a key to play.
+    pub guests: bool,
+    /// Places of this installation.
+    pub sessions: u32,
+    /// Taken ones.
+    pub sessions_used: u32,
+    /// Sessions of one player at once.
+    pub sessions_per_player: u32,
+    /// Longest session in seconds.
+    pub session_length_s: u32,
+    /// How long a new session waits for its player, in seconds.
+    pub connect_timeout_s: u32,
+    /// How long a session waits for a lost player, in seconds.
+    pub reconnect_grace_s: u32,
+    /// Largest offer in bytes.
+    pub sdp_bytes: u32,
+}
+
+/// Is the service well?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Health {
+    /// `ok`, or `degraded` when no new session can be had.
+    pub status: HealthStatus,
+    /// Version of the program.
+    pub version: String,
+    /// Why it is degraded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Health in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// New sessions can be had.
+    Ok,
+    /// Running sessions go on, new ones are refused.
+    Degraded,
+}
+
+/// From the server over the link, as a JSON text message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LinkMessage {
+    /// The session changed; also the first message. After `ended` the server closes the link.
+    Session {
+        /// As it is now.
+        session: Session,
+    },
+    /// New figures, about once in five seconds while media flows.
+    Statistics {
+        /// The figures.
+        statistics: SessionStatistics,
+    },
+}
+
+/// From the client over the link, as a JSON text message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LinkRequest {
+    /// The player leaves: the session ends.
+    Leave {},
+}

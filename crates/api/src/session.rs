@@ -1,0 +1,246 @@
+//! A session as its player sees it: the state, the reason of its end, and who was at fault.
+//!
+//! ```text
+//! RESERVED -> PREPARING -> READY -> CONNECTED <-> RECONNECTING
+//!     |           |          |          |              |
+//!     +-----------+----------+----------+--------------+--> STOPPING --> ENDED(reason, party)
+//!     |           |          |          |              |                   ^
+//!     +-----------+----------+----------+--------------+-------------------+
+//! ```
+//! The queue (QUEUED, OFFERED), saves (ARCHIVING) and the loss of a node (RECOVERING) bring their states with them.
+//! Deliberately absent: who may go where and why; that is the control plane's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UtcTime;
+
+/// What a session is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SessionState {
+    /// Capacity is held for it; no node works on it yet.
+    Reserved,
+    /// A node starts the display, then the game.
+    Preparing {
+        /// How far it is.
+        stage: PrepareStage,
+    },
+    /// The game runs and waits for its player. An offer is welcome before this state too: it waits.
+    Ready {
+        /// Ends with `connect_timeout` when nobody came until then.
+        connect_until: UtcTime,
+    },
+    /// Media flows.
+    Connected {
+        /// Since when.
+        since: UtcTime,
+    },
+    /// The player's connection broke; the game goes on.
+    Reconnecting {
+        /// Ends with `reconnect_timeout` when the player is not back until then.
+        until: UtcTime,
+    },
+    /// The game is being stopped.
+    Stopping {
+        /// Why.
+        reason: EndReason,
+    },
+    /// Nothing of it runs any more. The last state.
+    Ended {
+        /// Why.
+        reason: EndReason,
+        /// Who caused it.
+        party: Party,
+        /// When.
+        at: UtcTime,
+    },
+}
+
+impl SessionState {
+    /// The word that stands in the `state` field.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Preparing { .. } => "preparing",
+            Self::Ready { .. } => "ready",
+            Self::Connected { .. } => "connected",
+            Self::Reconnecting { .. } => "reconnecting",
+            Self::Stopping { .. } => "stopping",
+            Self::Ended { .. } => "ended",
+        }
+    }
+
+    /// True for the last state.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        match self {
+            Self::Ended { .. } => true,
+            Self::Reserved
+            | Self::Preparing { .. }
+            | Self::Ready { .. }
+            | Self::Connected { .. }
+            | Self::Reconnecting { .. }
+            | Self::Stopping { .. } => false,
+        }
+    }
+
+    /// What the player is told.
+    #[must_use]
+    pub const fn sentence(&self) -> &'static str {
+        match self {
+            Self::Reserved => "A place is reserved for you.",
+            Self::Preparing { stage: PrepareStage::Streamer } => "Your screen is being set up.",
+            Self::Preparing { stage: PrepareStage::Game } => "The game is starting.",
+            Self::Ready { .. } => "The game is ready for you.",
+            Self::Connected { .. } => "You are playing.",
+            Self::Reconnecting { .. } => "The connection was lost. The game waits for you.",
+            Self::Stopping { .. } => "The game is being stopped.",
+            Self::Ended { reason, .. } => reason.sentence(),
+        }
+    }
+}
+
+/// How far the preparation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PrepareStage {
+    /// Display, sound and network are set up.
+    Streamer,
+    /// The game is started.
+    Game,
+}
+
+/// Who caused an end. Faults of the platform are never the player's cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Party {
+    /// The player, by will or by absence.
+    Player,
+    /// The game's program.
+    Game,
+    /// Kite or the machine under it.
+    Platform,
+    /// The people who run the installation, or a rule that they set.
+    Operator,
+}
+
+macro_rules! end_reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident, $word:literal, $party:ident, $sentence:literal;)+) => {
+        /// Why a session ended. The words are part of the contract: none is renamed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum EndReason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl EndReason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The word in JSON, SQL and logs.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+
+            /// Who caused it.
+            #[must_use]
+            pub const fn party(self) -> Party {
+                match self { $(Self::$name => Party::$party,)+ }
+            }
+
+            /// What the player is told: what happened, and what to do where something can be done.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)+ }
+            }
+
+            /// From the word; `None` for a word that is none of ours.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+end_reasons! {
+    /// The player left.
+    PlayerLeft, "player_left", Player, "You left the game.";
+    /// Nobody connected in time.
+    ConnectTimeout, "connect_timeout", Player,
+        "No connection came about in time. Check that your network lets UDP or TCP through to the server, and play again.";
+    /// The player was lost and did not come back in time.
+    ReconnectTimeout, "reconnect_timeout", Player, "The connection was lost for too long. Play again to start anew.";
+    /// Nothing was pressed for long.
+    Idle, "idle", Player, "Nothing was pressed for a long time, so the game was stopped.";
+    /// The session reached the longest time that the operator allows.
+    TimeLimit, "time_limit", Operator, "The session reached its time limit. Play again to go on.";
+    /// The operator ended it.
+    EndedByOperator, "ended_by_operator", Operator, "The operator ended the session.";
+    /// The service is being stopped.
+    ServiceStopped, "service_stopped", Operator, "The service is being stopped. Come back in a moment.";
+    /// The game's process ended by itself, without an error.
+    GameExited, "game_exited", Game, "The game was closed.";
+    /// The game's process ended by a signal or with an error.
+    GameCrashed, "game_crashed", Game, "The game crashed. This is a fault of the game; play again.";
+    /// The game used more memory than it may.
+    OutOfMemory, "out_of_memory", Game, "The game used more memory than it is allowed, and was stopped.";
+    /// The game's program could not be started.
+    GameStartFailed, "game_start_failed", Game,
+        "The game could not be started. The operator has to check the package with `kite app check`.";
+    /// The game drew nothing in time.
+    StartTimeout, "start_timeout", Game, "The game started but showed no picture in time.";
+    /// The streamer ended without being asked.
+    StreamerFailed, "streamer_failed", Platform, "The stream broke down. This is our fault; play again.";
+    /// The display could not be set up.
+    DisplayFailed, "display_failed", Platform, "The game's screen could not be set up. This is our fault; play again.";
+    /// No encoder could be opened.
+    EncoderFailed, "encoder_failed", Platform, "The picture could not be encoded. This is our fault.";
+    /// The network ports could not be opened.
+    NetworkFailed, "network_failed", Platform,
+        "No network port was free for the stream. This is our fault; try again later.";
+    /// The isolation around the game could not be set up.
+    SandboxFailed, "sandbox_failed", Platform, "The game's isolation could not be set up. This is our fault.";
+    /// The node has no disk space for another instance.
+    DiskFull, "disk_full", Platform, "The machine has no disk space left for another game. Try again later.";
+    /// The control plane was restarted, and the instance with it.
+    ServiceRestarted, "service_restarted", Platform, "The service was restarted. This is our fault; play again.";
+    /// The node does not answer.
+    NodeLost, "node_lost", Platform, "The machine of your game was lost. This is our fault; play again.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_reason_is_its_json() {
+        for reason in EndReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
+            assert_eq!(EndReason::from_word(reason.word()), Some(*reason));
+            assert!(reason.sentence().ends_with('.'), "{}", reason.word());
+        }
+        assert_eq!(EndReason::from_word("nonsense"), None);
+    }
+
+    #[test]
+    fn the_name_of_a_state_is_its_json() {
+        let at = UtcTime::from_unix_ms(0);
+        let states = [
+            SessionState::Reserved,
+            SessionState::Preparing { stage: PrepareStage::Game },
+            SessionState::Ready { connect_until: at },
+            SessionState::Connected { since: at },
+            SessionState::Reconnecting { until: at },
+            SessionState::Stopping { reason: EndReason::Idle },
+            SessionState::Ended { reason: EndReason::Idle, party: Party::Player, at },
+        ];
+        for state in states {
+            let json = serde_json::to_value(state).unwrap();
+            assert_eq!(json["state"], state.name());
+            assert_eq!(serde_json::from_value::<SessionState>(json).unwrap(), state);
+        }
+    }
+}
