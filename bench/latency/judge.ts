@@ -1,0 +1,156 @@
+/** Turns an observation into figures. Pure. */
+
+import { percentile, rounded } from "../lib/percentiles.ts";
+import type { Shown } from "../lib/page.ts";
+import { COMMITTED_MODULUS_MS } from "../lib/strip.ts";
+import type { Answer, Observation } from "./measure.ts";
+
+/** The probe's ticks come this far apart. */
+const TICK_MS = 1000 / 60;
+/** A run in which the probe's own ticks were later than this at the 99th percentile says more about the machine than about the product. */
+const STARVED_LATE_MS = 5;
+/** Chromium must have drawn at least this share of 60 frames a second, or the measuring itself was starved. */
+const STARVED_ANIMATION_SHARE = 0.97;
+
+/** Median, 95th and 99th percentile in milliseconds. */
+export interface Spread {
+  readonly median: number;
+  readonly p95: number;
+  readonly p99: number;
+}
+
+/** One line of the result, with the field names of the JSON. */
+export interface Run {
+  readonly product: string;
+  readonly width: number;
+  readonly height: number;
+  readonly inputs: number;
+  readonly lost: number;
+  readonly median_ms: number;
+  readonly p95_ms: number;
+  readonly p99_ms: number;
+  /** Different frames of the probe that were shown, a second. */
+  readonly fps: number;
+  /** Commit by the application to shown: median. */
+  readonly frame_age_ms: number;
+  readonly frame_age_p95_ms: number;
+  /** CPU seconds a second of stream: the product with its display and sound servers, without probe and browser. */
+  readonly server_cpu: number;
+  /** The part of it that is the display server. */
+  readonly display_cpu: number;
+  readonly browser_cpu: number;
+  readonly memory_mb: number;
+  readonly mbit_s: number;
+  readonly mbit_by: string;
+  /** The application has the input -> the page shows it: median. */
+  readonly event_to_photon_ms: number;
+  readonly event_to_photon_p95_ms: number;
+  /** Legs of the way of an input, medians. */
+  readonly legs_ms: { readonly input: number; readonly application: number; readonly picture: number };
+  readonly own: Readonly<Record<string, number>>;
+  readonly load_before: number;
+  readonly load_after: number;
+  readonly probe_late_p99_ms: number;
+  readonly animation_fps: number;
+  readonly longest_animation_gap_ms: number;
+  /** Cost of one look at the picture in the page, the same share for every product: median. */
+  readonly look_ms: number;
+  readonly source: string;
+  /** The probe or the browser did not get the processor in time: compare with care. */
+  readonly starved: boolean;
+}
+
+/** Brings a difference of wrapping commit times into -52 ... +52 seconds. */
+function unwrapped(differenceMs: number): number {
+  const modulus = COMMITTED_MODULUS_MS;
+  const positive = ((differenceMs % modulus) + modulus) % modulus;
+  return positive > modulus / 2 ? positive - modulus : positive;
+}
+
+/** Age of a frame when it was shown. */
+export function ageMs(frame: Shown, pageToMonotonicMs: number): number {
+  return unwrapped(frame.atMs + pageToMonotonicMs - frame.committedMs);
+}
+
+/** Legs of one answered input: page -> application, application -> its commit, commit -> shown. */
+export function legs(answer: Answer, pageToMonotonicMs: number): { input: number; application: number; picture: number } {
+  const { press, shown } = answer;
+  // The frame that was seen may be a later one than the first with this input, when that one was skipped.
+  const picture = ageMs(shown, pageToMonotonicMs) + shown.since * TICK_MS;
+  return { input: shown.atMs - press.atMs - picture - shown.applicationMs, application: shown.applicationMs, picture };
+}
+
+function sum(values: Iterable<number>): number {
+  return [...values].reduce((total, value) => total + value, 0);
+}
+
+/** The figures of an observation. */
+export function judge(observed: Observation): Run {
+  const offsetMs = observed.pageToMonotonicMs;
+  const totals = observed.answers.map(({ press, shown }) => shown.atMs - press.atMs);
+  const parts = observed.answers.map((answer) => legs(answer, offsetMs));
+  const afterEvent = parts.map((part) => part.application + part.picture);
+  const ages = observed.shown.map((frame) => ageMs(frame, offsetMs));
+  const display = [...observed.cpuS].filter(([name]) => observed.displayNames.includes(name));
+  const lateMs = percentile(observed.shown.map((frame) => frame.lateMs), 99);
+  const animationFps = observed.animationFrames / observed.seconds;
+  return {
+    product: observed.product,
+    width: observed.format.width,
+    height: observed.format.height,
+    inputs: observed.answers.length,
+    lost: observed.lost,
+    median_ms: rounded(percentile(totals, 50)),
+    p95_ms: rounded(percentile(totals, 95)),
+    p99_ms: rounded(percentile(totals, 99)),
+    fps: rounded(new Set(observed.shown.map((frame) => frame.frame)).size / observed.seconds),
+    frame_age_ms: rounded(percentile(ages, 50)),
+    frame_age_p95_ms: rounded(percentile(ages, 95)),
+    server_cpu: rounded(sum(observed.cpuS.values()) / observed.seconds, 3),
+    display_cpu: rounded(sum(display.map(([, seconds]) => seconds)) / observed.seconds, 3),
+    browser_cpu: rounded(observed.browserCpuS / observed.seconds, 3),
+    memory_mb: rounded(sum(observed.memoryBytes.values()) / 2 ** 20, 0),
+    mbit_s: rounded((observed.bytes * 8) / observed.seconds / 1e6, 2),
+    mbit_by: observed.bytesBy,
+    event_to_photon_ms: rounded(percentile(afterEvent, 50)),
+    event_to_photon_p95_ms: rounded(percentile(afterEvent, 95)),
+    legs_ms: {
+      input: rounded(percentile(parts.map((part) => part.input), 50)),
+      application: rounded(percentile(parts.map((part) => part.application), 50)),
+      picture: rounded(percentile(parts.map((part) => part.picture), 50)),
+    },
+    own: observed.ownFigures,
+    load_before: rounded(observed.loadBefore, 2),
+    load_after: rounded(observed.loadAfter, 2),
+    probe_late_p99_ms: rounded(lateMs),
+    animation_fps: rounded(animationFps),
+    longest_animation_gap_ms: rounded(observed.longestAnimationGapMs),
+    look_ms: rounded(observed.lookMs, 2),
+    source: observed.source,
+    starved: lateMs > STARVED_LATE_MS || animationFps < 60 * STARVED_ANIMATION_SHARE,
+  };
+}
+
+/** Kite's figure over the peer's, for one format. */
+export interface Ratios {
+  readonly peer: string;
+  readonly median: number;
+  readonly p95: number;
+  readonly event_to_photon: number;
+  readonly server_cpu: number;
+  readonly fps: number;
+}
+
+/** The better mode of a peer is the one with the smaller median. */
+export function ratios(kite: Run, peers: readonly Run[]): Ratios | undefined {
+  const peer = peers.toSorted((a, b) => a.median_ms - b.median_ms)[0];
+  if (!peer) return undefined;
+  return {
+    peer: peer.product,
+    median: rounded(kite.median_ms / peer.median_ms, 3),
+    p95: rounded(kite.p95_ms / peer.p95_ms, 3),
+    event_to_photon: rounded(kite.event_to_photon_ms / peer.event_to_photon_ms, 3),
+    server_cpu: rounded(kite.server_cpu / peer.server_cpu, 3),
+    fps: rounded(kite.fps / peer.fps, 3),
+  };
+}

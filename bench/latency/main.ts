@@ -1,0 +1,137 @@
+/**
+ * `./x bench latency [--peer selkies] [--product NAME ...] [--format 720p60 ...] [--inputs N] [--seed N] [--rounds N]`
+ *
+ * Click-to-photon of Kite and its peers in real Chromium, with the same probe, the same page script and the same keys.
+ * The last line of standard output is one JSON object.
+ */
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { launchChromium } from "e2e/lib/browser.ts";
+
+import { ROOT } from "../products/probe.ts";
+import type { Format, Product } from "../products/product.ts";
+import { selkies } from "../products/selkies.ts";
+import { judge, ratios } from "./judge.ts";
+import type { Ratios, Run } from "./judge.ts";
+import { measure } from "./measure.ts";
+import type { Observation } from "./measure.ts";
+import { plot } from "./plot.ts";
+
+const FORMATS: Readonly<Record<string, Format>> = {
+  "720p60": { width: 1280, height: 720, framesPerSecond: 60 },
+  "1080p60": { width: 1920, height: 1080, framesPerSecond: 60 },
+};
+
+const PRODUCTS: readonly Product[] = [selkies("websockets"), selkies("webrtc")];
+/** What the ratios are of. */
+const OURS = "kite";
+
+interface Options {
+  readonly products: readonly Product[];
+  readonly formats: readonly string[];
+  readonly inputs: number;
+  readonly seed: number;
+}
+
+function options(): Options {
+  const { values } = parseArgs({
+    options: {
+      peer: { type: "string", multiple: true, default: [] },
+      product: { type: "string", multiple: true },
+      format: { type: "string", multiple: true, default: Object.keys(FORMATS) },
+      inputs: { type: "string", default: "150" },
+      seed: { type: "string", default: "1" },
+    },
+  });
+  for (const name of values.format) {
+    if (!(name in FORMATS)) throw new Error(`no format is called ${name}: ${Object.keys(FORMATS).join(", ")}`);
+  }
+  const wanted = (product: Product): boolean =>
+    values.product
+      ? values.product.includes(product.name)
+      : product.name.startsWith(OURS) || values.peer.some((peer) => product.name.startsWith(peer));
+  const products = PRODUCTS.filter(wanted);
+  if (products.length === 0) throw new Error(`no such product; there are ${PRODUCTS.map(({ name }) => name).join(", ")}`);
+  return { products, formats: values.format, inputs: Number(values.inputs), seed: Number(values.seed) };
+}
+
+function table(runs: readonly Run[]): string {
+  const head = ["product", "size", "median", "p95", "p99", "ev>ph", "in", "app", "pic", "fps", "age", "cpu", "X", "brow", "MB", "Mbit/s", "load", "late", "lost", ""];
+  const rows = runs.map((run) => [
+    run.product,
+    `${run.width}x${run.height}`,
+    run.median_ms,
+    run.p95_ms,
+    run.p99_ms,
+    run.event_to_photon_ms,
+    run.legs_ms.input,
+    run.legs_ms.application,
+    run.legs_ms.picture,
+    run.fps,
+    run.frame_age_ms,
+    run.server_cpu,
+    run.display_cpu,
+    run.browser_cpu,
+    run.memory_mb,
+    run.mbit_s,
+    `${run.load_before}-${run.load_after}`,
+    run.probe_late_p99_ms,
+    run.lost,
+    run.starved ? "STARVED" : "",
+  ]);
+  const cells = [head, ...rows].map((row) => row.map(String));
+  const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  return cells.map((row) => row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join("  ")).join("\n");
+}
+
+function allRatios(runs: readonly Run[]): Record<string, Ratios> {
+  const result: Record<string, Ratios> = {};
+  for (const [name, { width }] of Object.entries(FORMATS)) {
+    const ofFormat = runs.filter((run) => run.width === width);
+    const ours = ofFormat.find((run) => run.product === OURS);
+    const found = ours && ratios(ours, ofFormat.filter((run) => !run.product.startsWith(OURS)));
+    if (found) result[name] = found;
+  }
+  return result;
+}
+
+async function main(): Promise<void> {
+  const { products, formats, inputs, seed } = options();
+  const results = join(ROOT, "bench-results", `latency-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`);
+  const observations: [string, Observation][] = [];
+  for (const formatName of formats) {
+    const format = FORMATS[formatName];
+    if (!format) continue;
+    for (const product of products) {
+      const directory = join(results, `${product.name}-${formatName}`);
+      mkdirSync(directory, { recursive: true });
+      process.stderr.write(`measuring ${product.name} at ${formatName}\n`);
+      // A browser of its own for every run: none inherits caches, decoders or heat of another.
+      const browser = await launchChromium();
+      try {
+        const observed = await measure(browser, product, format, { presses: inputs, seed, warmUpMs: 5000 }, directory);
+        observations.push([formatName, observed]);
+        const plain = { ...observed, cpuS: [...observed.cpuS], memoryBytes: [...observed.memoryBytes] };
+        writeFileSync(join(directory, "observation.json"), JSON.stringify(plain));
+        process.stderr.write(`${table([judge(observed)])}\n`);
+      } finally {
+        await browser.close();
+      }
+    }
+    const ofFormat = observations.filter(([name]) => name === formatName).map(([, observed]) => observed);
+    const series = ofFormat.map((observed) => ({
+      name: observed.product,
+      valuesMs: observed.answers.map(({ press, shown }) => shown.atMs - press.atMs),
+    }));
+    writeFileSync(join(results, `${formatName}.svg`), plot(`Click to photon at ${formatName}`, series));
+  }
+  const runs = observations.map(([, observed]) => judge(observed));
+  const report = { runs, ratios: allRatios(runs) };
+  writeFileSync(join(results, "report.json"), JSON.stringify(report, undefined, 2));
+  process.stdout.write(`${table(runs)}\n\nplots, logs and raw observations: ${results}\n${JSON.stringify(report)}\n`);
+}
+
+await main();

@@ -1,0 +1,219 @@
+/** Measures one product at one format: opens its page, presses keys, watches the picture. */
+
+import { loadavg } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+import { build } from "esbuild";
+import type { Browser, CDPSession, Page } from "playwright-core";
+
+import { until } from "e2e/lib/programs.ts";
+
+import type { Press, Shown } from "../lib/page.ts";
+import { seeded } from "../lib/percentiles.ts";
+import { cpuBetween, tree } from "../lib/processes.ts";
+import type { Usage } from "../lib/processes.ts";
+import type { Format, Product, Running } from "../products/product.ts";
+
+/** The key that is pressed: one that no page has a shortcut for. */
+const KEY = { code: "KeyK", key: "k", windowsVirtualKeyCode: 75 } as const;
+/** After this an input counts as lost. A connection that needs longer is broken, not slow. */
+const LOST_AFTER_MS = 1500;
+/** Every process whose name begins so is the measured application, not the product. */
+const PROBE_NAME = "probe-";
+
+/** What a measurement needs to know. */
+export interface Plan {
+  readonly presses: number;
+  readonly seed: number;
+  /** Time for encoders, rate control and the browser's decoder to settle. */
+  readonly warmUpMs: number;
+}
+
+/** One press and the frame that first showed it, in milliseconds of the page's clock. */
+export interface Answer {
+  readonly press: Press;
+  readonly shown: Shown;
+}
+
+/** Everything that was seen, before it is judged. */
+export interface Observation {
+  readonly product: string;
+  readonly format: Format;
+  readonly answers: readonly Answer[];
+  readonly lost: number;
+  readonly shown: readonly Shown[];
+  readonly seconds: number;
+  /** Page clock + this = CLOCK_MONOTONIC in milliseconds. */
+  readonly pageToMonotonicMs: number;
+  readonly cpuS: ReadonlyMap<string, number>;
+  readonly displayNames: readonly string[];
+  readonly browserCpuS: number;
+  readonly memoryBytes: ReadonlyMap<string, number>;
+  readonly bytes: number;
+  readonly bytesBy: string;
+  readonly loadBefore: number;
+  readonly loadAfter: number;
+  readonly animationFrames: number;
+  readonly longestAnimationGapMs: number;
+  readonly unreadable: number;
+  readonly lookMs: number;
+  readonly source: string;
+  readonly ownFigures: Readonly<Record<string, number>>;
+}
+
+/** Page clock to CLOCK_MONOTONIC: Chromium's ticks are that clock, and it tells when the page's clock was zero. */
+async function pageToMonotonicMs(session: CDPSession): Promise<number> {
+  await session.send("Performance.enable", { timeDomain: "timeTicks" });
+  const { metrics } = await session.send("Performance.getMetrics");
+  const start = metrics.find((metric) => metric.name === "NavigationStart")?.value;
+  if (start === undefined) throw new Error("Chromium does not say when the navigation began");
+  return start * 1000;
+}
+
+async function pressKey(session: CDPSession): Promise<void> {
+  await session.send("Input.dispatchKeyEvent", { type: "keyDown", text: KEY.key, ...KEY });
+  await session.send("Input.dispatchKeyEvent", { type: "keyUp", ...KEY });
+}
+
+async function toggles(page: Page): Promise<number> {
+  return (await page.evaluate(() => window.kiteBench?.toggles())) ?? -1;
+}
+
+/** Presses keys at random moments; returns how many were never seen. */
+async function pressMany(page: Page, session: CDPSession, plan: Plan): Promise<number> {
+  const random = seeded(plan.seed);
+  let expected = await toggles(page);
+  let lost = 0;
+  for (let index = 0; index < plan.presses; index++) {
+    await pressKey(session);
+    expected++;
+    await sleep(200 + 200 * random());
+    for (const deadline = Date.now() + LOST_AFTER_MS; (await toggles(page)) < expected; await sleep(20)) {
+      if (Date.now() < deadline) continue;
+      lost++;
+      expected = await toggles(page);
+      break;
+    }
+  }
+  return lost;
+}
+
+/** Pairs each press with the first frame that shows one toggle more than the frame before the press. */
+export function pair(presses: readonly Press[], shown: readonly Shown[]): Answer[] {
+  const answers: Answer[] = [];
+  let index = 0;
+  for (const [number, press] of presses.entries()) {
+    while (index < shown.length && (shown[index]?.atMs ?? 0) <= press.atMs) index++;
+    const before = shown[index - 1];
+    const limit = Math.min(presses[number + 1]?.atMs ?? Infinity, press.atMs + LOST_AFTER_MS);
+    for (let later = index; before && later < shown.length; later++) {
+      const frame = shown[later];
+      if (!frame || frame.atMs > limit) break;
+      if (frame.toggles === (before.toggles + 1) % 256) {
+        answers.push({ press, shown: frame });
+        break;
+      }
+    }
+  }
+  return answers;
+}
+
+/** Memory by process name. */
+function memory(usages: readonly Usage[]): Map<string, number> {
+  const result = new Map<string, number>();
+  for (const usage of usages) result.set(usage.name, (result.get(usage.name) ?? 0) + usage.proportionalBytes);
+  return result;
+}
+
+async function steady(page: Page): Promise<void> {
+  await until("a readable picture of the probe", async () => (await toggles(page)) >= 0, 40_000);
+  await until("keys that reach the probe", async () => {
+    const before = await toggles(page);
+    await page.keyboard.press("KeyK");
+    await sleep(300);
+    return (await toggles(page)) > before;
+  });
+}
+
+/** The script for the page, in one piece. */
+async function pageScript(): Promise<string> {
+  const entry = fileURLToPath(new URL("../lib/page.ts", import.meta.url));
+  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, write: false, format: "iife", target: "es2022" });
+  return `window.kiteBenchKey = ${JSON.stringify(KEY.code)};\n${outputFiles[0]?.text ?? ""}`;
+}
+
+/** CPU time of all of Chromium's processes. */
+async function browserCpuS(browser: Browser): Promise<number> {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  await session.detach();
+  return processInfo.reduce((sum, process) => sum + process.cpuTime, 0);
+}
+
+/** Watches a product that runs. */
+async function observe(browser: Browser, running: Running, product: string, format: Format, plan: Plan): Promise<Observation> {
+  const context = await browser.newContext({ viewport: { width: format.width, height: format.height } });
+  try {
+    const page = await context.newPage();
+    await page.addInitScript({ content: await pageScript() });
+    await page.goto(running.url, { waitUntil: "domcontentloaded" });
+    await sleep(1500);
+    await running.prepare(page);
+    await steady(page);
+    await sleep(plan.warmUpMs);
+    const session = await context.newCDPSession(page);
+    await page.evaluate(() => window.kiteBench?.take());
+
+    const [before, browserBefore, loadBefore] = [tree(running.roots), await browserCpuS(browser), loadavg()[0] ?? 0];
+    const [trafficBefore, beganMs] = [await running.traffic(page), performance.now()];
+    const lost = await pressMany(page, session, plan);
+    const seconds = (performance.now() - beganMs) / 1000;
+    const [after, browserAfter, traffic] = [tree(running.roots), await browserCpuS(browser), await running.traffic(page)];
+    const recording = await page.evaluate(() => window.kiteBench?.take());
+    if (!recording) throw new Error("the page lost the measuring script");
+
+    const isProduct = (usage: Usage): boolean => !usage.name.startsWith(PROBE_NAME);
+    return {
+      product,
+      format,
+      answers: pair(recording.presses, recording.shown),
+      lost,
+      shown: recording.shown,
+      seconds,
+      pageToMonotonicMs: await pageToMonotonicMs(session),
+      cpuS: cpuBetween(before.filter(isProduct), after.filter(isProduct)),
+      displayNames: running.displayNames,
+      browserCpuS: browserAfter - browserBefore,
+      memoryBytes: memory(after.filter(isProduct)),
+      bytes: traffic.bytes - trafficBefore.bytes,
+      bytesBy: traffic.by,
+      loadBefore,
+      loadAfter: loadavg()[0] ?? 0,
+      animationFrames: recording.animationFrames,
+      longestAnimationGapMs: recording.longestAnimationGapMs,
+      unreadable: recording.unreadable,
+      lookMs: recording.lookMs,
+      source: recording.source,
+      ownFigures: (await running.ownFigures?.(page)) ?? {},
+    };
+  } finally {
+    await context.close();
+  }
+}
+
+/** Starts the product, watches it in a page of its own, stops it. */
+export async function measure(
+  browser: Browser,
+  product: Product,
+  format: Format,
+  plan: Plan,
+  directory: string,
+): Promise<Observation> {
+  const running = await product.start(format, directory);
+  try {
+    return await observe(browser, running, product.name, format, plan);
+  } finally {
+    await running.stop();
+  }
+}

@@ -1,0 +1,233 @@
+/**
+ * Runs inside the measured page, before the product's own scripts: notes when keys are pressed and when a new frame of
+ * the probe is first shown, the same way for every product.
+ *
+ * A frame counts as shown at the end of the first animation frame in which the product's largest picture (`<video>` or
+ * `<canvas>`, however it is drawn) holds it. The page's `requestAnimationFrame` is wrapped so that looking always comes
+ * after the product's own callbacks: a product that draws in an animation frame is seen in that same one.
+ *
+ * Deliberately absent: anything that knows a product.
+ */
+
+import { COLUMNS, ROWS, decodeStrip } from "./strip.ts";
+import type { Strip } from "./strip.ts";
+
+/** A new frame, when it was first seen by the page's clock. */
+export interface Shown extends Strip {
+  readonly atMs: number;
+}
+
+/** A key press, by the page's clock. */
+export interface Press {
+  /** The event's own time stamp. */
+  readonly atMs: number;
+  /** When the page's listener ran. */
+  readonly handledMs: number;
+}
+
+/** What the harness takes out of the page. */
+export interface Recording {
+  readonly shown: Shown[];
+  readonly presses: Press[];
+  /** Animation frames since the last take, and the longest time between two. */
+  readonly animationFrames: number;
+  readonly longestAnimationGapMs: number;
+  /** Looks at a picture that held no readable strip. */
+  readonly unreadable: number;
+  /** Median cost of a look. */
+  readonly lookMs: number;
+  /** What is looked at, like `canvas 1280x720`. */
+  readonly source: string;
+}
+
+/** What the harness calls. */
+export interface Bench {
+  /** Takes everything recorded since the last call. */
+  take(): Recording;
+  /** Toggles shown so far since the page began, not wrapping; `undefined` before the first readable frame. */
+  toggles(): number | undefined;
+  /** Statistics of every inbound video of every peer connection. */
+  inboundVideo(): Promise<Record<string, unknown>[]>;
+}
+
+declare global {
+  interface Window {
+    kiteBench?: Bench;
+    kiteBenchKey?: string;
+  }
+}
+
+type Picture = HTMLVideoElement | HTMLCanvasElement;
+
+const PER_CELL = 4;
+const MAX_RECORDS = 200_000;
+
+const peers: RTCPeerConnection[] = [];
+const NativePeer = window.RTCPeerConnection;
+window.RTCPeerConnection = new Proxy(NativePeer, {
+  construct(target, parameters, newTarget) {
+    const peer = Reflect.construct(target, parameters, newTarget) as RTCPeerConnection;
+    peers.push(peer);
+    return peer;
+  },
+});
+
+const small = new OffscreenCanvas(COLUMNS * PER_CELL, ROWS * PER_CELL);
+const context = small.getContext("2d", { willReadFrequently: true, alpha: false });
+if (context) context.imageSmoothingEnabled = false;
+
+let shown: Shown[] = [];
+let presses: Press[] = [];
+let looks: number[] = [];
+let unreadable = 0;
+let animationFrames = 0;
+let longestAnimationGapMs = 0;
+let lastAnimationMs = performance.now();
+let picture: Picture | undefined;
+let lastReadableMs = 0;
+let lastFrame = -1;
+let togglesShown: number | undefined;
+let lastToggles = 0;
+
+function pictures(root: Document | ShadowRoot, found: Picture[] = []): Picture[] {
+  for (const element of root.querySelectorAll("*")) {
+    if (element instanceof HTMLVideoElement || element instanceof HTMLCanvasElement) found.push(element);
+    if (element.shadowRoot) pictures(element.shadowRoot, found);
+  }
+  return found;
+}
+
+function area(element: Picture): number {
+  const box = element.getBoundingClientRect();
+  return getComputedStyle(element).visibility === "hidden" ? 0 : box.width * box.height;
+}
+
+function widthOf(element: Picture): number {
+  return element instanceof HTMLVideoElement ? element.videoWidth : element.width;
+}
+
+function read(element: Picture): boolean[] | undefined {
+  const side = Math.floor(widthOf(element) / COLUMNS);
+  if (side < 4 || !context) return undefined;
+  if (element instanceof HTMLVideoElement && element.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return undefined;
+  context.drawImage(element, 0, 0, side * COLUMNS, side * ROWS, 0, 0, small.width, small.height);
+  const pixels = context.getImageData(0, 0, small.width, small.height).data;
+  const cells: boolean[] = [];
+  for (let row = 0; row < ROWS; row++) {
+    for (let column = 0; column < COLUMNS; column++) {
+      let sum = 0;
+      for (let dy = 1; dy <= 2; dy++) {
+        for (let dx = 1; dx <= 2; dx++) {
+          sum += pixels[((row * PER_CELL + dy) * small.width + column * PER_CELL + dx) * 4 + 1] ?? 0;
+        }
+      }
+      cells.push(sum > 4 * 127);
+    }
+  }
+  return cells;
+}
+
+function find(): Picture | undefined {
+  const candidates = pictures(document).filter((element) => area(element) > 10_000);
+  candidates.sort((a, b) => area(b) - area(a));
+  return candidates.find((element) => {
+    const cells = read(element);
+    return cells !== undefined && decodeStrip(cells) !== undefined;
+  });
+}
+
+function note(strip: Strip, atMs: number): void {
+  lastReadableMs = atMs;
+  if (strip.frame === lastFrame) return;
+  lastFrame = strip.frame;
+  togglesShown = (togglesShown ?? 0) + (togglesShown === undefined ? 0 : (strip.toggles - lastToggles + 256) % 256);
+  lastToggles = strip.toggles;
+  if (shown.length < MAX_RECORDS) shown.push({ atMs, ...strip });
+}
+
+function look(): void {
+  const begunMs = performance.now();
+  animationFrames++;
+  longestAnimationGapMs = Math.max(longestAnimationGapMs, begunMs - lastAnimationMs);
+  lastAnimationMs = begunMs;
+  // A product may replace its element; searching is expensive, so only when the known one fell silent.
+  if (picture === undefined || (begunMs - lastReadableMs > 500 && animationFrames % 15 === 0)) {
+    if (animationFrames % 5 === 0 || picture !== undefined) picture = find() ?? picture;
+  }
+  if (picture === undefined) return;
+  const cells = read(picture);
+  const strip = cells && decodeStrip(cells);
+  if (strip) note(strip, begunMs);
+  else unreadable++;
+  if (looks.length < MAX_RECORDS) looks.push(performance.now() - begunMs);
+}
+
+const nativeRequest = window.requestAnimationFrame.bind(window);
+let waiting = new Map<number, FrameRequestCallback>();
+let nextHandle = 1;
+
+function animationFrame(nowMs: number): void {
+  nativeRequest(animationFrame);
+  const due = waiting;
+  waiting = new Map();
+  for (const [handle, callback] of due) {
+    // A callback of the same frame may have cancelled it.
+    if (cancelled.delete(handle)) continue;
+    try {
+      callback(nowMs);
+    } catch (error) {
+      reportError(error);
+    }
+  }
+  cancelled.clear();
+  look();
+}
+
+const cancelled = new Set<number>();
+window.requestAnimationFrame = (callback) => {
+  const handle = nextHandle++;
+  waiting.set(handle, callback);
+  return handle;
+};
+window.cancelAnimationFrame = (handle) => {
+  if (!waiting.delete(handle)) cancelled.add(handle);
+};
+nativeRequest(animationFrame);
+
+window.addEventListener(
+  "keydown",
+  (event) => {
+    if (event.isTrusted && !event.repeat && event.code === window.kiteBenchKey) {
+      presses.push({ atMs: event.timeStamp, handledMs: performance.now() });
+    }
+  },
+  { capture: true },
+);
+
+window.kiteBench = {
+  take() {
+    const sorted = looks.sort((a, b) => a - b);
+    const recording: Recording = {
+      shown,
+      presses,
+      animationFrames,
+      longestAnimationGapMs,
+      unreadable,
+      lookMs: sorted[sorted.length >> 1] ?? 0,
+      source: picture ? `${picture.tagName.toLowerCase()} ${widthOf(picture)} wide` : "none",
+    };
+    [shown, presses, looks, unreadable, animationFrames, longestAnimationGapMs] = [[], [], [], 0, 0, 0];
+    return recording;
+  },
+  toggles: () => togglesShown,
+  async inboundVideo() {
+    const found: Record<string, unknown>[] = [];
+    for (const peer of peers) {
+      if (peer.connectionState === "closed") continue;
+      for (const entry of (await peer.getStats()).values() as Iterable<Record<string, unknown>>) {
+        if (entry["type"] === "inbound-rtp" && entry["kind"] === "video") found.push(entry);
+      }
+    }
+    return found;
+  },
+};

@@ -1,0 +1,32 @@
+/** What is measured: something that shows the probe in a web page. */
+
+import type { Page } from "playwright-core";
+
+/** Picture and rate that are asked for. */
+export interface Format {
+  readonly width: number;
+  readonly height: number;
+  readonly framesPerSecond: number;
+}
+
+/** A product whose page can be opened. */
+export interface Running {
+  readonly url: string;
+  /** Roots of the process trees that make the stream; the probe among their descendants is left out by its name. */
+  readonly roots: readonly number[];
+  /** Names of the processes that are the display server. */
+  readonly displayNames: readonly string[];
+  /** Whatever the page needs before a stream flows and takes keys. */
+  prepare(page: Page): Promise<void>;
+  /** Bytes sent to the page so far, and how they are counted. */
+  traffic(page: Page): Promise<{ bytes: number; by: string }>;
+  /** The product's own measurements, when it has any, as columns of the table. */
+  ownFigures?(page: Page): Promise<Record<string, number>>;
+  stop(): Promise<void>;
+}
+
+/** A product. */
+export interface Product {
+  readonly name: string;
+  start(format: Format, directory: string): Promise<Running>;
+}

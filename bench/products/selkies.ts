@@ -1,0 +1,133 @@
+/**
+ * Selkies 2.1 from PyPI, with its own page, at its own defaults (H.264 by x264, 8 Mbit/s constant bitrate, sound on),
+ * on an Xvfb of the measured size with the X11 probe.
+ */
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+import { freePort, start, until } from "e2e/lib/programs.ts";
+import type { Program } from "e2e/lib/programs.ts";
+
+import { inboundVideoBytes, probeBinary } from "./probe.ts";
+import type { Format, Product, Running } from "./product.ts";
+
+const VERSION = "2.1.0";
+
+function cache(): string {
+  const base = process.env["KITE_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kite");
+  return join(base, `selkies-${VERSION}`);
+}
+
+/** Makes the virtual environment when it is not there, and returns the program. */
+export function installSelkies(): string {
+  const directory = cache();
+  const program = join(directory, "bin", "selkies");
+  const python = ["python3.12", "python3.11", "python3.13", "python3"].find((name) => {
+    try {
+      execFileSync(name, ["-c", "import sys; assert sys.version_info >= (3, 9)"], { stdio: "ignore" });
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  if (existsSync(program)) return program;
+  if (python === undefined) throw new Error("Selkies needs Python 3.9 or newer");
+  process.stderr.write(`installing selkies ${VERSION} from PyPI into ${directory}\n`);
+  mkdirSync(directory, { recursive: true });
+  execFileSync(python, ["-m", "venv", directory], { stdio: ["ignore", 2, 2] });
+  execFileSync(join(directory, "bin", "pip"), ["install", "--quiet", `selkies==${VERSION}`], { stdio: ["ignore", 2, 2] });
+  return program;
+}
+
+function freeDisplay(): number {
+  for (let number = 90; number < 400; number++) {
+    if (!existsSync(`/tmp/.X${number}-lock`) && !existsSync(`/tmp/.X11-unix/X${number}`)) return number;
+  }
+  throw new Error("no free X display between 90 and 400");
+}
+
+/** Bytes that the server's side of every TCP connection to this port sent. */
+function tcpBytesSent(port: number): number {
+  const text = execFileSync("ss", ["-tinH", "sport", "=", `:${port}`], { encoding: "utf8" });
+  return [...text.matchAll(/bytes_sent:(\d+)/g)].reduce((sum, match) => sum + Number(match[1]), 0);
+}
+
+async function startPrograms(format: Format, directory: string, mode: string): Promise<[Program[], number]> {
+  const selkies = installSelkies();
+  const display = freeDisplay();
+  const port = await freePort();
+  const home = join(directory, "home");
+  mkdirSync(home, { recursive: true, mode: 0o700 });
+  const environment = {
+    DISPLAY: `:${display}`,
+    HOME: home,
+    XDG_RUNTIME_DIR: home,
+    PULSE_SERVER: `unix:${home}/pulse.socket`,
+    PULSE_RUNTIME_PATH: home,
+  };
+  const program = (name: string, command: string, parameters: string[]): Program =>
+    start({ name, command, arguments: parameters, environment, directory: home, log: join(directory, `${name}.log`) });
+
+  const programs: Program[] = [];
+  try {
+    const screen = `${format.width}x${format.height}x24`;
+    programs.push(program("Xvfb", "Xvfb", [`:${display}`, "-screen", "0", screen, "-nolisten", "tcp"]));
+    await until("Xvfb", () => existsSync(`/tmp/.X11-unix/X${display}`));
+    programs.push(
+      program("pulseaudio", "pulseaudio", [
+        "-n",
+        "--daemonize=no",
+        "--exit-idle-time=-1",
+        "--load=module-null-sink sink_name=output",
+        `--load=module-native-protocol-unix auth-anonymous=1 socket=${home}/pulse.socket`,
+      ]),
+    );
+    await until("pulseaudio", () => existsSync(`${home}/pulse.socket`));
+    programs.push(program("probe", probeBinary("probe-x11"), []));
+    programs.push(
+      program("selkies", selkies, [
+        `--addr=127.0.0.1`,
+        `--port=${port}`,
+        `--mode=${mode}`,
+        `--manual-width=${format.width}`,
+        `--manual-height=${format.height}`,
+        `--framerate=${format.framesPerSecond}`,
+      ]),
+    );
+    await until("selkies", async () => (await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined))?.ok, 40_000);
+  } catch (error) {
+    await Promise.all(programs.map((running) => running.stop()));
+    throw error;
+  }
+  return [programs, port];
+}
+
+/** Selkies in one of its two modes. */
+export function selkies(mode: "websockets" | "webrtc"): Product {
+  return {
+    name: `selkies-${mode}`,
+    async start(format, directory): Promise<Running> {
+      const [programs, port] = await startPrograms(format, directory, mode);
+      const url = `http://127.0.0.1:${port}/`;
+      return {
+        url,
+        roots: programs.filter((program) => program.name !== "probe").map((program) => program.pid),
+        displayNames: ["Xvfb"],
+        async prepare(page) {
+          await page.mouse.click(format.width / 2, format.height / 2);
+        },
+        async traffic(page) {
+          return mode === "webrtc"
+            ? { bytes: await inboundVideoBytes(page), by: "inbound-rtp video of getStats" }
+            : { bytes: tcpBytesSent(port), by: "TCP bytes sent by the server, sound included" };
+        },
+        async stop() {
+          for (const program of programs.toReversed()) await program.stop();
+        },
+      };
+    },
+  };
+}
