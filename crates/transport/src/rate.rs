@@ -1,0 +1,408 @@
+//! From what is known of the path to what the encoder shall produce. Pure: reports and times in, orders out.
+//!
+//! The engine estimates the path from transport-wide feedback (Google congestion control with probing). That estimate finds the
+//! path's width and shuns loss, but it reacts to the *growth* of delay: measured behind a 2 Mbit/s bottleneck it lets frames wait
+//! 100 to 300 ms for seconds. A game needs the *standing* delay to be small, so a ceiling of our own lies over the estimate:
+//!
+//! ```text
+//!                standing delay above HIGH, or sudden loss
+//!   no ceiling  ------------------------------------>  ceiling = a share of what is delivered, less the longer the queue
+//!       ^                                                  |                    ^
+//!       |                                                  | below LOW          | above HIGH again
+//!       |       the ceiling has passed the highest rate    v                    |
+//!       +---------------------------------------------  rises: at once to 95 % of the width, then slowly, then faster
+//! ```
+//!
+//! Next to the rate there is a window on bytes under way ([`RateControl::takes_frame`]): when the path becomes narrower, what the encoder
+//! made for the wide path is skipped before it is encoded, instead of standing in the path's queue.
+//!
+//! Sources: draft-ietf-rmcat-gcc-02 (the engine), RFC 8298 (the window on bytes under way).
+
+use std::time::{Duration, Instant};
+
+use media::Bitrate;
+
+pub use crate::feedback::PathReport;
+use crate::settings::BitrateLimits;
+
+/// Standing delay that counts as a queue of ours. Lower takes the jitter of radio links for queues and starves the stream, higher is
+/// felt by the player.
+const HIGH: Duration = Duration::from_millis(25);
+
+/// Standing delay below which the path counts as empty.
+const LOW: Duration = Duration::from_millis(12);
+
+/// How long a delay above [`HIGH`] has to last. Shorter reacts to one stall of a radio link, longer lets a queue grow.
+const PERSIST: Duration = Duration::from_millis(100);
+
+/// A delay that needs no second report.
+const SURE: Duration = Duration::from_millis(100);
+
+/// Share of loss, over what is usual on this path, that means a queue too short to be seen as delay. Lower would take radio loss for
+/// it, higher lets a policed path throw away half of everything.
+const SUDDEN_LOSS: f64 = 0.12;
+
+/// Packets that a share of loss is taken from. Fewer is chance, more is late.
+const LOSS_PACKETS: u32 = 40;
+
+/// Shortest time between two lowerings beside the round trip: the effect of one has to be seen before the next.
+const LOWER_INTERVAL: Duration = Duration::from_millis(150);
+
+/// Time in which another lowering is for the same queue.
+const SAME_QUEUE: Duration = Duration::from_secs(3);
+
+/// Rises of the ceiling per second: near the known width, above it, far above it. Faster overshoots by more than the queue
+/// that [`HIGH`] allows before a report can tell.
+const RISE_NEAR: f64 = 0.03;
+const RISE_ABOVE: f64 = 0.10;
+const RISE_FAR: f64 = 0.30;
+
+/// Rise of the target per second without a ceiling. A probe can be wrong by the burstiness of a radio link.
+const RISE_FREE: f64 = 0.35;
+
+/// Share of the estimate that is used: the rest is for what the encoder makes too much.
+const USE_OF_ESTIMATE: f64 = 0.92;
+
+/// RTP headers' share of video packets.
+const HEADERS: f64 = 0.05;
+
+/// Sound on the wire: 128 kbit/s Opus and 100 headers a second.
+const AUDIO: Bitrate = Bitrate::from_kbps(160);
+
+/// Queue that the window on bytes under way tolerates, beside the round trip and the wait of reports. Less skips frames whenever one is
+/// large, more lets a narrowed path delay what is shown.
+const WINDOW_QUEUE: Duration = Duration::from_millis(60);
+
+/// Bytes that may always be under way: a large frame on a slow path must not lock itself out.
+const WINDOW_MIN: f64 = 15_000.0;
+
+/// Longest wait of feedback at the player: browsers report every 50 ms, every 250 ms when little arrives.
+const REPORT_WAIT: Duration = Duration::from_millis(70);
+
+/// Changes below this share are not told to the encoder when they go up: each costs it a reconfiguration.
+const TELL_RISE: f64 = 0.03;
+/// The same downwards.
+const TELL_FALL: f64 = 0.01;
+/// Shortest time between two rises that are told.
+const TELL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Time that media has to flow without a queue before the engine may probe for more than the start rate. Probes at the
+/// beginning would fill a narrow path before the first picture.
+const PROVE_START: Duration = Duration::from_millis(700);
+
+/// Time after a queue in which probes stay small.
+const PROBE_RESPITE: Duration = Duration::from_secs(4);
+
+/// An order to the engine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EngineOrder {
+    /// The rate that is wanted; probes go up to twice of it.
+    Desired(Bitrate),
+    /// The estimate has nothing to do with the path: start again from here.
+    Restart(Bitrate),
+}
+
+/// A ceiling over the estimate.
+#[derive(Clone, Copy, Debug)]
+struct Ceiling {
+    rate: f64,
+    /// Width of the path as it was delivered while a queue stood.
+    width: f64,
+    lowered: Instant,
+    /// When a queue was last seen.
+    queue_seen: Instant,
+    /// True until the engine has been told the width: while a queue drains, its estimate wanders.
+    engine_astray: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct RateControl {
+    limits: BitrateLimits,
+    audio: bool,
+    /// Bits per second, as all `f64` here.
+    estimate: f64,
+    ceiling: Option<Ceiling>,
+    above_high_since: Option<Instant>,
+    /// Share of loss, usual over some seconds.
+    loss: f64,
+    /// Packets and lost ones since loss was last judged.
+    recent: (u32, u32),
+    target: f64,
+    told: Option<(f64, Instant)>,
+    last_step: Instant,
+    /// When media began to flow.
+    flowing_since: Option<Instant>,
+    report: Option<(Instant, PathReport)>,
+    /// Smallest round trip as reports show it.
+    round_trip: Duration,
+    ordered: Option<f64>,
+    restart: Option<f64>,
+}
+
+impl RateControl {
+    /// Starts at `limits.start`.
+    #[must_use]
+    pub fn new(limits: BitrateLimits, audio: bool, now: Instant) -> RateControl {
+        let start = limits.start.bps() as f64;
+        let mut control = RateControl {
+            limits,
+            audio,
+            estimate: 0.0,
+            ceiling: None,
+            above_high_since: None,
+            loss: 0.0,
+            recent: (0, 0),
+            target: start,
+            told: None,
+            last_step: now,
+            flowing_since: None,
+            report: None,
+            round_trip: Duration::from_millis(100),
+            ordered: None,
+            restart: None,
+        };
+        control.estimate = control.path_rate_for(start);
+        control
+    }
+
+    /// The estimate that the engine has to start with, so that the first target is the start rate.
+    #[must_use]
+    pub fn initial_estimate(&self) -> Bitrate {
+        bitrate(self.path_rate_for(self.limits.start.bps() as f64))
+    }
+
+    /// New limits.
+    pub fn set_limits(&mut self, limits: BitrateLimits) {
+        self.limits = limits;
+        self.ordered = None;
+    }
+
+    /// The engine has a new estimate.
+    pub fn estimate(&mut self, estimate: Bitrate, now: Instant) {
+        self.step(now);
+        self.estimate = estimate.bps() as f64;
+        self.target = self.target.min(self.allowed());
+    }
+
+    /// The player reported.
+    pub fn report(&mut self, report: &PathReport, now: Instant) {
+        self.step(now);
+        self.flowing_since.get_or_insert(now);
+        if let Some(round_trip) = report.round_trip {
+            let known = self.report.is_some();
+            self.round_trip = if known { self.round_trip.min(round_trip) } else { round_trip };
+        }
+        self.report = Some((now, *report));
+        self.judge_queue(report, now);
+        self.target = self.target.min(self.allowed());
+    }
+
+    fn judge_queue(&mut self, report: &PathReport, now: Instant) {
+        let sudden_loss = self.judge_loss(report);
+        if report.standing <= HIGH {
+            self.above_high_since = None;
+        } else {
+            let since = *self.above_high_since.get_or_insert(now);
+            if let Some(ceiling) = &mut self.ceiling {
+                ceiling.queue_seen = now;
+            }
+            if report.standing >= SURE || now.saturating_duration_since(since) >= PERSIST {
+                // Of what is delivered while a queue stands 90 %, and less so that the queue is gone within about a second.
+                self.lower(report, 0.9 - report.standing.as_secs_f64().min(0.4), now);
+                return;
+            }
+        }
+        if sudden_loss {
+            self.lower(report, 0.85, now);
+        }
+    }
+
+    fn judge_loss(&mut self, report: &PathReport) -> bool {
+        self.recent.0 += report.packets;
+        self.recent.1 += report.lost;
+        if self.recent.0 < LOSS_PACKETS {
+            return false;
+        }
+        let share = f64::from(self.recent.1) / f64::from(self.recent.0);
+        self.recent = (0, 0);
+        let sudden = share > SUDDEN_LOSS + 2.0 * self.loss;
+        self.loss += (share - self.loss) * 0.1;
+        sudden
+    }
+
+    fn lower(&mut self, report: &PathReport, share: f64, now: Instant) {
+        let again = self.round_trip + LOWER_INTERVAL;
+        if self.ceiling.is_some_and(|ceiling| now.saturating_duration_since(ceiling.lowered) < again) {
+            return;
+        }
+        let mut width = report.delivered.bps() as f64;
+        if let Some(ceiling) = self.ceiling.filter(|last| now.saturating_duration_since(last.lowered) < SAME_QUEUE) {
+            // Little is delivered because little was sent since: that says nothing of the width.
+            width = width.max(0.9 * ceiling.width);
+        }
+        let lowered = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.rate).min(width * share);
+        let rate = lowered.max(self.floor());
+        let engine_astray = true;
+        self.ceiling = Some(Ceiling { rate, width: width.max(rate), lowered: now, queue_seen: now, engine_astray });
+    }
+
+    /// The path rate that the lowest target needs.
+    fn floor(&self) -> f64 {
+        self.path_rate_for(self.limits.min.bps() as f64) * USE_OF_ESTIMATE
+    }
+
+    /// Estimate that a target needs.
+    fn path_rate_for(&self, target: f64) -> f64 {
+        ((target + self.audio_rate()) / (1.0 - HEADERS - self.loss.min(0.2))) / USE_OF_ESTIMATE
+    }
+
+    fn audio_rate(&self) -> f64 {
+        if self.audio { AUDIO.bps() as f64 } else { 0.0 }
+    }
+
+    /// What the path takes, everything together.
+    fn path_rate(&self) -> f64 {
+        let ceiling = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.rate);
+        (self.estimate * USE_OF_ESTIMATE).min(ceiling)
+    }
+
+    /// What is left of it for the encoder, within the limits.
+    fn allowed(&self) -> f64 {
+        let rate = self.path_rate() * (1.0 - HEADERS - self.loss.min(0.2)) - self.audio_rate();
+        rate.clamp(self.limits.min.bps() as f64, self.limits.max.bps() as f64)
+    }
+
+    /// Moves on to `now` what rises with time.
+    fn step(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.last_step).as_secs_f64().min(0.25);
+        self.last_step = now;
+        self.raise_ceiling(elapsed, now);
+        let allowed = self.allowed();
+        // A ceiling rises by its own rules.
+        let rise = if self.ceiling.is_some() { f64::INFINITY } else { self.target * (1.0 + RISE_FREE * elapsed) };
+        self.target = allowed.min(rise);
+    }
+
+    fn raise_ceiling(&mut self, elapsed: f64, now: Instant) {
+        let highest = self.path_rate_for(self.limits.max.bps() as f64);
+        let Some((reported, report)) = self.report else { return };
+        let Some(ceiling) = &mut self.ceiling else { return };
+        // Nothing is known of the queue without reports, nothing of the ceiling without traffic near it.
+        let fresh = now.saturating_duration_since(reported) < Duration::from_millis(500);
+        let used = report.delivered.bps() as f64 > 0.6 * ceiling.rate;
+        let calm = now.saturating_duration_since(ceiling.queue_seen);
+        if !fresh || report.standing > LOW || calm < Duration::from_millis(200) {
+            return;
+        }
+        let drained = 0.95 * ceiling.width;
+        if std::mem::take(&mut ceiling.engine_astray) {
+            let width = ceiling.width / USE_OF_ESTIMATE;
+            if !(0.8 * width..1.3 * width).contains(&self.estimate) {
+                self.restart = Some(width);
+                self.estimate = width;
+            }
+        }
+        if ceiling.rate < drained {
+            ceiling.rate = drained.min(ceiling.rate + ceiling.width * elapsed);
+        } else if used {
+            let rise = if ceiling.rate < 1.1 * ceiling.width {
+                RISE_NEAR
+            } else if ceiling.rate < 1.5 * ceiling.width {
+                RISE_ABOVE
+            } else {
+                RISE_FAR
+            };
+            ceiling.rate *= 1.0 + rise * elapsed;
+        } else if calm > PROBE_RESPITE {
+            // A quiet screen shows nothing of the path; the engine's probes do.
+            let probed = self.estimate * USE_OF_ESTIMATE;
+            if probed > ceiling.rate {
+                ceiling.rate = probed.min(ceiling.rate * (1.0 + RISE_FREE * elapsed));
+            }
+        }
+        if ceiling.rate > highest {
+            self.ceiling = None;
+        }
+    }
+
+    /// What the encoder shall produce.
+    #[must_use]
+    pub fn target(&self) -> Bitrate {
+        bitrate(self.target)
+    }
+
+    /// A change of the target that is worth telling the encoder.
+    pub fn poll(&mut self, now: Instant) -> Option<Bitrate> {
+        self.step(now);
+        let worth = match self.told {
+            None => true,
+            Some((told, at)) => {
+                let change = self.target / told - 1.0;
+                let top = self.target >= self.limits.max.bps() as f64 && change > 0.0;
+                let rested = now.saturating_duration_since(at) >= TELL_INTERVAL;
+                change < -TELL_FALL || (rested && (change > TELL_RISE || top))
+            }
+        };
+        if !worth {
+            return None;
+        }
+        self.told = Some((self.target, now));
+        Some(self.target())
+    }
+
+    /// What the engine has to be told now.
+    pub fn engine(&mut self, now: Instant) -> Option<EngineOrder> {
+        if let Some(rate) = self.restart.take() {
+            return Some(EngineOrder::Restart(bitrate(rate)));
+        }
+        let desired = self.desired(now);
+        let changed = self.ordered.is_none_or(|ordered| (desired / ordered - 1.0).abs() > 0.1);
+        if desired <= 0.0 || !changed {
+            return None;
+        }
+        self.ordered = Some(desired);
+        Some(EngineOrder::Desired(bitrate(desired)))
+    }
+
+    /// The engine probes up to twice of this.
+    fn desired(&self, now: Instant) -> f64 {
+        let highest = self.path_rate_for(self.limits.max.bps() as f64) * 1.05;
+        let proven = self.flowing_since.is_some_and(|since| now.saturating_duration_since(since) >= PROVE_START);
+        match &self.ceiling {
+            None if proven => highest / 2.0,
+            // The engine takes no zero for an answer before its first probes, and makes none then.
+            None => 0.0,
+            Some(ceiling) if now.saturating_duration_since(ceiling.queue_seen) < PROBE_RESPITE => {
+                (ceiling.rate * 0.6).min(highest / 2.0)
+            }
+            Some(ceiling) => ceiling.rate.min(highest / 2.0),
+        }
+    }
+
+    /// False when the next frame should be skipped before it is encoded: `under_way` bytes without feedback are more than the path
+    /// delivers in a round trip and a tolerable queue.
+    #[must_use]
+    pub fn takes_frame(&self, under_way: usize, now: Instant) -> bool {
+        let Some((reported, report)) = &self.report else { return true };
+        let queue = report.standing > HIGH;
+        let silent = now.saturating_duration_since(*reported) > Duration::from_millis(400);
+        let width = if queue && !silent {
+            report.delivered.bps() as f64
+        } else {
+            self.path_rate().max(report.delivered.bps() as f64)
+        };
+        let span = self.round_trip + REPORT_WAIT + WINDOW_QUEUE;
+        (under_way as f64) < (width / 8.0 * span.as_secs_f64()).max(WINDOW_MIN)
+    }
+
+    /// When [`Self::poll`] and [`Self::engine`] should be called next, at the latest.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        Some(now + TELL_INTERVAL)
+    }
+}
+
+fn bitrate(bits_per_second: f64) -> Bitrate {
+    Bitrate::from_bps(bits_per_second as u64)
+}
