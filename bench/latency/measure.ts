@@ -1,6 +1,8 @@
 /** Measures one product at one format: opens its page, presses keys, watches the picture. */
 
+import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -144,62 +146,57 @@ async function pageScript(): Promise<string> {
 }
 
 /** CPU time of all of Chromium's processes. */
-async function browserCpuS(browser: Browser): Promise<number> {
-  const session = await browser.newBrowserCDPSession();
+async function browserCpuS(page: Page): Promise<number> {
+  const session = await page.context().browser()?.newBrowserCDPSession();
+  if (!session) throw new Error("the browser is gone");
   const { processInfo } = await session.send("SystemInfo.getProcessInfo");
   await session.detach();
   return processInfo.reduce((sum, process) => sum + process.cpuTime, 0);
 }
 
 /** Watches a product that runs. */
-async function observe(browser: Browser, running: Running, product: string, format: Format, plan: Plan): Promise<Observation> {
-  const context = await browser.newContext({ viewport: { width: format.width, height: format.height } });
-  try {
-    const page = await context.newPage();
-    await page.addInitScript({ content: await pageScript() });
-    await page.goto(running.url, { waitUntil: "domcontentloaded" });
-    await sleep(1500);
-    await running.prepare(page);
-    await steady(page);
-    await sleep(plan.warmUpMs);
-    const session = await context.newCDPSession(page);
-    await page.evaluate(() => window.kiteBench?.take());
+async function observe(page: Page, running: Running, product: string, format: Format, plan: Plan): Promise<Observation> {
+  await page.addInitScript({ content: await pageScript() });
+  await page.goto(running.url, { waitUntil: "domcontentloaded" });
+  await sleep(1500);
+  await running.prepare(page);
+  await steady(page);
+  await sleep(plan.warmUpMs);
+  const session = await page.context().newCDPSession(page);
+  await page.evaluate(() => window.kiteBench?.take());
 
-    const [before, browserBefore, loadBefore] = [tree(running.roots), await browserCpuS(browser), loadavg()[0] ?? 0];
-    const [trafficBefore, beganMs] = [await running.traffic(page), performance.now()];
-    const lost = await pressMany(page, session, plan);
-    const seconds = (performance.now() - beganMs) / 1000;
-    const [after, browserAfter, traffic] = [tree(running.roots), await browserCpuS(browser), await running.traffic(page)];
-    const recording = await page.evaluate(() => window.kiteBench?.take());
-    if (!recording) throw new Error("the page lost the measuring script");
+  const [before, browserBefore, loadBefore] = [tree(running.roots), await browserCpuS(page), loadavg()[0] ?? 0];
+  const [trafficBefore, beganMs] = [await running.traffic(page), performance.now()];
+  const lost = await pressMany(page, session, plan);
+  const seconds = (performance.now() - beganMs) / 1000;
+  const [after, browserAfter, traffic] = [tree(running.roots), await browserCpuS(page), await running.traffic(page)];
+  const recording = await page.evaluate(() => window.kiteBench?.take());
+  if (!recording) throw new Error("the page lost the measuring script");
 
-    const isProduct = (usage: Usage): boolean => !usage.name.startsWith(PROBE_NAME);
-    return {
-      product,
-      format,
-      answers: pair(recording.presses, recording.shown),
-      lost,
-      shown: recording.shown,
-      seconds,
-      pageToMonotonicMs: await pageToMonotonicMs(session),
-      cpuS: cpuBetween(before.filter(isProduct), after.filter(isProduct)),
-      displayNames: running.displayNames,
-      browserCpuS: browserAfter - browserBefore,
-      memoryBytes: memory(after.filter(isProduct)),
-      bytes: traffic.bytes - trafficBefore.bytes,
-      bytesBy: traffic.by,
-      loadBefore,
-      loadAfter: loadavg()[0] ?? 0,
-      animationFrames: recording.animationFrames,
-      longestAnimationGapMs: recording.longestAnimationGapMs,
-      unreadable: recording.unreadable,
-      lookMs: recording.lookMs,
-      source: recording.source,
-      ownFigures: (await running.ownFigures?.(page)) ?? {},
-    };
-  } finally {
-    await context.close();
-  }
+  const isProduct = (usage: Usage): boolean => !usage.name.startsWith(PROBE_NAME);
+  return {
+    product,
+    format,
+    answers: pair(recording.presses, recording.shown),
+    lost,
+    shown: recording.shown,
+    seconds,
+    pageToMonotonicMs: await pageToMonotonicMs(session),
+    cpuS: cpuBetween(before.filter(isProduct), after.filter(isProduct)),
+    displayNames: running.displayNames,
+    browserCpuS: browserAfter - browserBefore,
+    memoryBytes: memory(after.filter(isProduct)),
+    bytes: traffic.bytes - trafficBefore.bytes,
+    bytesBy: traffic.by,
+    loadBefore,
+    loadAfter: loadavg()[0] ?? 0,
+    animationFrames: recording.animationFrames,
+    longestAnimationGapMs: recording.longestAnimationGapMs,
+    unreadable: recording.unreadable,
+    lookMs: recording.lookMs,
+    source: recording.source,
+    ownFigures: (await running.ownFigures?.(page)) ?? {},
+  };
 }
 
 /** Starts the product, watches it in a page of its own, stops it. */
@@ -211,9 +208,19 @@ export async function measure(
   directory: string,
 ): Promise<Observation> {
   const running = await product.start(format, directory);
+  const context = await browser.newContext({ viewport: { width: format.width, height: format.height } });
+  const page = await context.newPage();
+  const console: string[] = [];
+  page.on("console", (message) => console.push(message.text()));
+  page.on("pageerror", (error) => console.push(`error: ${error.message}`));
   try {
-    return await observe(browser, running, product.name, format, plan);
+    return await observe(page, running, product.name, format, plan);
+  } catch (error) {
+    await page.screenshot({ path: join(directory, "failure.png") });
+    throw error;
   } finally {
+    writeFileSync(join(directory, "console.log"), console.join("\n"));
+    await context.close();
     await running.stop();
   }
 }

@@ -84,7 +84,7 @@ let animationFrames = 0;
 let longestAnimationGapMs = 0;
 let lastAnimationMs = performance.now();
 let picture: Picture | undefined;
-let lastReadableMs = 0;
+let lastNewMs = 0;
 let lastFrame = -1;
 let togglesShown: number | undefined;
 let lastToggles = 0;
@@ -106,19 +106,16 @@ function widthOf(element: Picture): number {
   return element instanceof HTMLVideoElement ? element.videoWidth : element.width;
 }
 
-function read(element: Picture): boolean[] | undefined {
-  const side = Math.floor(widthOf(element) / COLUMNS);
-  if (side < 4 || !context) return undefined;
-  if (element instanceof HTMLVideoElement && element.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return undefined;
-  context.drawImage(element, 0, 0, side * COLUMNS, side * ROWS, 0, 0, small.width, small.height);
-  const pixels = context.getImageData(0, 0, small.width, small.height).data;
+/** Cells from pixels of one byte each at `offset + x * step + y * stride`: white where the middle of the cell is light. */
+function threshold(pixels: Uint8Array | Uint8ClampedArray, offset: number, stride: number, step: number, side: number): boolean[] {
   const cells: boolean[] = [];
   for (let row = 0; row < ROWS; row++) {
     for (let column = 0; column < COLUMNS; column++) {
       let sum = 0;
-      for (let dy = 1; dy <= 2; dy++) {
-        for (let dx = 1; dx <= 2; dx++) {
-          sum += pixels[((row * PER_CELL + dy) * small.width + column * PER_CELL + dx) * 4 + 1] ?? 0;
+      for (const dy of [0.4, 0.6]) {
+        for (const dx of [0.4, 0.6]) {
+          const [x, y] = [Math.floor((column + dx) * side), Math.floor((row + dy) * side)];
+          sum += pixels[offset + y * stride + x * step] ?? 0;
         }
       }
       cells.push(sum > 4 * 127);
@@ -127,39 +124,72 @@ function read(element: Picture): boolean[] | undefined {
   return cells;
 }
 
-function find(): Picture | undefined {
+/** A `<video>`'s current frame: only the strip's bytes are copied, which costs the page next to nothing. */
+async function readVideo(video: HTMLVideoElement): Promise<boolean[] | undefined> {
+  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return undefined;
+  const frame = new VideoFrame(video);
+  try {
+    const visible = frame.visibleRect;
+    const side = Math.floor((visible?.width ?? 0) / COLUMNS);
+    if (!visible || side < 4) return undefined;
+    const rect = { x: visible.x, y: visible.y, width: visible.width & ~1, height: (side * ROWS) & ~1 };
+    const bytes = new Uint8Array(frame.allocationSize({ rect }));
+    const packed = frame.format?.startsWith("RGB") === true || frame.format?.startsWith("BGR") === true;
+    const [plane] = await frame.copyTo(bytes, { rect });
+    if (!plane) return undefined;
+    return threshold(bytes, plane.offset + (packed ? 1 : 0), plane.stride, packed ? 4 : 1, side);
+  } finally {
+    frame.close();
+  }
+}
+
+/** A canvas, whoever draws it and however: only the strip is drawn over. */
+function readCanvas(canvas: HTMLCanvasElement): boolean[] | undefined {
+  const side = Math.floor(canvas.width / COLUMNS);
+  if (side < 4 || !context) return undefined;
+  context.drawImage(canvas, 0, 0, side * COLUMNS, side * ROWS, 0, 0, small.width, small.height);
+  const pixels = context.getImageData(0, 0, small.width, small.height).data;
+  return threshold(pixels, 1, small.width * 4, 4, PER_CELL);
+}
+
+async function read(element: Picture): Promise<Strip | undefined> {
+  const cells = element instanceof HTMLVideoElement ? await readVideo(element) : readCanvas(element);
+  return cells && decodeStrip(cells);
+}
+
+/** The largest picture that holds the probe's strip. */
+async function find(): Promise<void> {
   const candidates = pictures(document).filter((element) => area(element) > 10_000);
   candidates.sort((a, b) => area(b) - area(a));
-  return candidates.find((element) => {
-    const cells = read(element);
-    return cells !== undefined && decodeStrip(cells) !== undefined;
-  });
+  for (const candidate of candidates) {
+    if ((await read(candidate).catch(() => undefined)) === undefined) continue;
+    picture = candidate;
+    return;
+  }
 }
 
 function note(strip: Strip, atMs: number): void {
-  lastReadableMs = atMs;
   if (strip.frame === lastFrame) return;
+  lastNewMs = atMs;
   lastFrame = strip.frame;
   togglesShown = (togglesShown ?? 0) + (togglesShown === undefined ? 0 : (strip.toggles - lastToggles + 256) % 256);
   lastToggles = strip.toggles;
   if (shown.length < MAX_RECORDS) shown.push({ atMs, ...strip });
 }
 
-function look(): void {
+async function look(): Promise<void> {
   const begunMs = performance.now();
   animationFrames++;
   longestAnimationGapMs = Math.max(longestAnimationGapMs, begunMs - lastAnimationMs);
   lastAnimationMs = begunMs;
   // A product may replace its element; searching is expensive, so only when the known one fell silent.
-  if (picture === undefined || (begunMs - lastReadableMs > 500 && animationFrames % 15 === 0)) {
-    if (animationFrames % 5 === 0 || picture !== undefined) picture = find() ?? picture;
-  }
+  if ((picture === undefined || begunMs - lastNewMs > 500) && animationFrames % 15 === 0) await find();
   if (picture === undefined) return;
-  const cells = read(picture);
-  const strip = cells && decodeStrip(cells);
+  const reading = read(picture);
+  if (looks.length < MAX_RECORDS) looks.push(performance.now() - begunMs);
+  const strip = await reading;
   if (strip) note(strip, begunMs);
   else unreadable++;
-  if (looks.length < MAX_RECORDS) looks.push(performance.now() - begunMs);
 }
 
 const nativeRequest = window.requestAnimationFrame.bind(window);
@@ -180,7 +210,7 @@ function animationFrame(nowMs: number): void {
     }
   }
   cancelled.clear();
-  look();
+  look().catch(() => unreadable++);
 }
 
 const cancelled = new Set<number>();

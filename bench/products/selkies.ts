@@ -4,8 +4,8 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
-import { homedir } from "node:os";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { freePort, start, until } from "e2e/lib/programs.ts";
@@ -55,12 +55,12 @@ function tcpBytesSent(port: number): number {
   return [...text.matchAll(/bytes_sent:(\d+)/g)].reduce((sum, match) => sum + Number(match[1]), 0);
 }
 
-async function startPrograms(format: Format, directory: string, mode: string): Promise<[Program[], number]> {
+async function startPrograms(format: Format, directory: string, mode: string): Promise<{ programs: Program[]; port: number; home: string }> {
   const selkies = installSelkies();
   const display = freeDisplay();
   const port = await freePort();
-  const home = join(directory, "home");
-  mkdirSync(home, { recursive: true, mode: 0o700 });
+  // Short: Selkies makes Unix sockets in it, and their paths end at 107 bytes.
+  const home = mkdtempSync(join(tmpdir(), "selkies-"));
   const environment = {
     DISPLAY: `:${display}`,
     HOME: home,
@@ -89,7 +89,8 @@ async function startPrograms(format: Format, directory: string, mode: string): P
     programs.push(program("probe", probeBinary("probe-x11"), []));
     programs.push(
       program("selkies", selkies, [
-        `--addr=127.0.0.1`,
+        "--addr=127.0.0.1",
+        "--enable-basic-auth=false",
         `--port=${port}`,
         `--mode=${mode}`,
         `--manual-width=${format.width}`,
@@ -102,7 +103,7 @@ async function startPrograms(format: Format, directory: string, mode: string): P
     await Promise.all(programs.map((running) => running.stop()));
     throw error;
   }
-  return [programs, port];
+  return { programs, port, home };
 }
 
 /** Selkies in one of its two modes. */
@@ -110,7 +111,7 @@ export function selkies(mode: "websockets" | "webrtc"): Product {
   return {
     name: `selkies-${mode}`,
     async start(format, directory): Promise<Running> {
-      const [programs, port] = await startPrograms(format, directory, mode);
+      const { programs, port, home } = await startPrograms(format, directory, mode);
       const url = `http://127.0.0.1:${port}/`;
       return {
         url,
@@ -126,6 +127,7 @@ export function selkies(mode: "websockets" | "webrtc"): Product {
         },
         async stop() {
           for (const program of programs.toReversed()) await program.stop();
+          rmSync(home, { recursive: true, force: true });
         },
       };
     },
