@@ -363,16 +363,18 @@ pub struct Limits {
     pub cpus: f32,
     /// Processes and threads, 8 to 65536. More fails in the game.
     pub processes: u32,
+    /// Files that one play may write, in MiB, 16 to 1048576. More ends the game with `disk_limit`.
+    pub disk_mb: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_mb: 2048, cpus: 2.0, processes: 256 }
+        Self { memory_mb: 2048, cpus: 2.0, processes: 256, disk_mb: 4096 }
     }
 }
 
 /// When a session of this app ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionRules {
     /// A session without any input for this many seconds ends; 0 = never. Up to 86400.
@@ -381,25 +383,14 @@ pub struct SessionRules {
     pub start_timeout_s: u32,
     /// Between the request to stop (`SIGTERM`) and the end by force, in seconds, 0 to 60.
     pub stop_grace_s: u32,
-    /// What a clean exit of the game does.
-    pub on_exit: OnExit,
+    /// Exit statuses that are no crash, at most 16. Some games leave with 1 when the player quits.
+    pub clean_exit_codes: Vec<u8>,
 }
 
 impl Default for SessionRules {
     fn default() -> Self {
-        Self { idle_timeout_s: 900, start_timeout_s: 30, stop_grace_s: 3, on_exit: OnExit::End }
+        Self { idle_timeout_s: 900, start_timeout_s: 30, stop_grace_s: 3, clean_exit_codes: vec![0] }
     }
-}
-
-/// What a clean exit of the game does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnExit {
-    /// The session ends. The default.
-    #[default]
-    End,
-    /// The game is started again, unless it ran for less than five seconds.
-    Restart,
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct DesiredInstance {
     pub connect_timeout_s: u32,
     /// How long to wait for a lost player, in seconds.
     pub reconnect_grace_s: u32,
-    /// Set when it shall stop, with what the player is told.
+    /// Set when it shall stop, with what the player is told. One that does not run then is not started but reported as ended.
     pub stop: Option<EndReason>,
 }
 

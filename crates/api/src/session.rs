@@ -187,6 +187,8 @@ end_reasons! {
     GameCrashed, "game_crashed", Game, "The game crashed. This is a fault of the game; play again.";
     /// The game used more memory than it may.
     OutOfMemory, "out_of_memory", Game, "The game used more memory than it is allowed, and was stopped.";
+    /// The game wrote more to the disk than it may.
+    DiskLimit, "disk_limit", Game, "The game wrote more files than it is allowed, and was stopped.";
     /// The game's program could not be started.
     GameStartFailed, "game_start_failed", Game,
         "The game could not be started. The operator has to check the package with `kite app check`.";

@@ -1,1 +1,26 @@
 //! The agent of one machine: makes observed instances equal desired ones.
+//!
+//! ```text
+//! control ── NodeEnd ──> agent (reconciles, one task)
+//!                          └─ instance (one task each): directory -> streamer -> game -> end -> nothing left
+//!                                ├─ kite-streamer   own process, control socket on descriptor 3
+//!                                └─ the game        in its sandbox
+//! ```
+//!
+//! Principles: every instance ends in `Ended` with a reason, whatever happens; what an instance leaves on the machine is
+//! removed by its own task, and what a killed agent left is removed by the next one before it takes work.
+//! Deliberately absent: pixels, SDP, sessions and players' tokens.
+
+mod agent;
+mod disk;
+mod game;
+mod instance;
+mod leftover;
+mod place;
+mod settings;
+mod streamer;
+mod sys;
+
+pub use agent::{Agent, StartError};
+pub use leftover::Swept;
+pub use settings::{NodeSettings, default_runtime_dir};

@@ -13,8 +13,8 @@ use toml::Spanned;
 use self::input::RawInput;
 use super::error::position;
 use super::{
-    AppName, Launch, Limits, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestErrors, OnExit, PackagePath,
-    Placeholder, Saves, SessionRules,
+    AppName, Launch, Limits, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestErrors, PackagePath, Placeholder,
+    Saves, SessionRules,
 };
 use crate::spec::{MAX_EDGE, MAX_FRAMES_PER_SECOND, MIN_EDGE, SpecRange, StreamSpec};
 use crate::streamer::DisplayProtocol;
@@ -85,6 +85,7 @@ struct RawLimits {
     memory_mb: Option<Spanned<u32>>,
     cpus: Option<Spanned<f32>>,
     processes: Option<Spanned<u32>>,
+    disk_mb: Option<Spanned<u32>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -93,8 +94,7 @@ struct RawSession {
     idle_timeout_s: Option<Spanned<u32>>,
     start_timeout_s: Option<Spanned<u32>>,
     stop_grace_s: Option<Spanned<u32>>,
-    #[serde(default)]
-    on_exit: OnExit,
+    clean_exit_codes: Option<Spanned<Vec<u8>>>,
 }
 
 impl Manifest {
@@ -398,11 +398,22 @@ fn check_limits(checker: &mut Checker<'_>, raw: RawLimits) -> Limits {
         memory_mb: checker.number("limits.memory_mb", raw.memory_mb, 64..=262_144, default.memory_mb),
         cpus: checker.number("limits.cpus", raw.cpus, 0.1..=256.0, default.cpus),
         processes: checker.number("limits.processes", raw.processes, 8..=65_536, default.processes),
+        disk_mb: checker.number("limits.disk_mb", raw.disk_mb, 16..=1_048_576, default.disk_mb),
     }
 }
 
 fn check_session(checker: &mut Checker<'_>, raw: RawSession) -> SessionRules {
     let default = SessionRules::default();
+    let clean_exit_codes = match raw.clean_exit_codes {
+        None => default.clean_exit_codes,
+        Some(codes) => {
+            if codes.get_ref().is_empty() || codes.get_ref().len() > 16 {
+                let message = format!("`session.clean_exit_codes` has {} entries", codes.get_ref().len());
+                checker.fault(codes.span(), message, "Give 1 to 16 statuses; without the line it is [0].");
+            }
+            codes.into_inner()
+        }
+    };
     SessionRules {
         idle_timeout_s: checker.number(
             "session.idle_timeout_s",
@@ -417,6 +428,6 @@ fn check_session(checker: &mut Checker<'_>, raw: RawSession) -> SessionRules {
             default.start_timeout_s,
         ),
         stop_grace_s: checker.number("session.stop_grace_s", raw.stop_grace_s, 0..=60, default.stop_grace_s),
-        on_exit: raw.on_exit,
+        clean_exit_codes,
     }
 }

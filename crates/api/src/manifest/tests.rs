@@ -38,8 +38,8 @@ fn the_smallest_manifest_has_the_documented_defaults() {
     assert_eq!(manifest.launch.working_directory, "<base>");
     assert_eq!(manifest.display, DisplayProtocol::X11);
     assert_eq!(manifest.spec, SpecRange::default());
-    assert_eq!(manifest.limits, Limits { memory_mb: 2048, cpus: 2.0, processes: 256 });
-    assert_eq!(manifest.session.on_exit, OnExit::End);
+    assert_eq!(manifest.limits, Limits { memory_mb: 2048, cpus: 2.0, processes: 256, disk_mb: 4096 });
+    assert_eq!(manifest.session.clean_exit_codes, [0]);
     assert_eq!(manifest.input.mouse, MouseMode::Auto);
     assert!(manifest.input.keyboard);
 }
@@ -86,7 +86,8 @@ fn values_are_checked() {
     );
     check("[limits]\ncpus = nan", &["`limits.cpus` is NaN"]);
     check("[limits]\nmemory_mb = -1", &["invalid value"]);
-    check("[session]\non_exit = \"explode\"", &["unknown variant"]);
+    check("display = \"vga\"", &["unknown field `display`"]);
+    check("[session]\nclean_exit_codes = []", &["has 0 entries"]);
     check("[input]\ngamepads = 5", &["`input.gamepads` is 5"]);
     check("[input.keys]\nKeyW = \"ArrowUpp\"", &["`ArrowUpp` is no key"]);
     check("[spec]\nmax = { width = 800, height = 600, frames_per_second = 30 }", &[]);

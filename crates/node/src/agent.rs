@@ -1,0 +1,356 @@
+//! The reconciler: one task that compares what is desired with what is there.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::id::InstanceId;
+use api::node::{
+    DesiredInstance, DesiredInstances, FromNode, InstanceState, NodeEnd, NodeRefusal, ObservedInstance, ObservedNode,
+    OfferFailure, ToNode,
+};
+use api::session::EndReason;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::instance::{self, Command, Instance};
+use crate::leftover::Swept;
+use crate::settings::NodeSettings;
+use crate::{disk, leftover, place};
+
+/// How often everything is reported though nothing changed, and the disk is looked at.
+const REPORT_PERIOD: Duration = Duration::from_secs(2);
+
+/// Longest wait for a streamer's answer to an offer. Longer than its start, because offers may come before it is up.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Commands that wait for an instance. It takes them at once, but for the moments in which its game is started.
+const COMMANDS: usize = 16;
+
+/// Most instances of a node, whatever its capacity says: user ids and ports are counted by it.
+const MAX_SLOTS: u32 = 1000;
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A directory cannot be made: choose another data directory, or give the right to write there.
+    #[error("cannot use {path}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `kite-streamer` is missing: build or install it beside `kite`.
+    #[error("there is no streamer at {path}")]
+    Streamer {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// Another agent uses the same directories: stop it, or choose another data directory.
+    #[error("another kite uses {path}")]
+    Locked {
+        /// The lock.
+        path: String,
+    },
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    swept: Swept,
+}
+
+impl Agent {
+    /// Removes what earlier agents left, then takes work.
+    ///
+    /// Needs a multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(settings: NodeSettings, link: NodeEnd) -> Result<Self, StartError> {
+        if !settings.streamer_program.is_file() {
+            return Err(StartError::Streamer { path: settings.streamer_program.display().to_string() });
+        }
+        let directory = |source| StartError::Directory { path: settings.data_dir.display().to_string(), source };
+        place::create_shared(&settings).map_err(directory)?;
+        let lock = lock(&settings)?;
+        let (instances_dir, runtime_dir) = (place::instances_dir(&settings), settings.runtime_dir.clone());
+        let swept = tokio::task::spawn_blocking(move || leftover::sweep(&instances_dir, &runtime_dir)).await;
+        let swept = swept.map_err(|error| directory(io::Error::other(error)))?;
+        if !swept.is_empty() {
+            tracing::info!(
+                processes = swept.processes,
+                directories = swept.directories,
+                control_groups = swept.control_groups,
+                "removed what an earlier run left"
+            );
+        }
+        let (stop, stopping) = watch::channel(false);
+        let reconciler = Reconciler {
+            root: rustix::process::geteuid().is_root(),
+            groups: gpu_groups(),
+            settings: Arc::new(settings),
+            entries: BTreeMap::new(),
+            changed: Arc::new(Notify::new()),
+            refuses: None,
+            _lock: lock,
+        };
+        let task = tokio::spawn(reconciler.run(link, stopping));
+        Ok(Self { stop, task, swept })
+    }
+
+    /// What earlier agents had left.
+    #[must_use]
+    pub fn swept(&self) -> &Swept {
+        &self.swept
+    }
+
+    /// Stops all instances gracefully; returns when nothing of them is left.
+    pub async fn stop(self) {
+        // Without a receiver the task has ended already.
+        let _ended = self.stop.send(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the agent ended badly");
+        }
+    }
+}
+
+fn lock(settings: &NodeSettings) -> Result<std::fs::File, StartError> {
+    let path = settings.data_dir.join("node.lock");
+    let name = path.display().to_string();
+    let file = std::fs::File::create(&path).map_err(|source| StartError::Directory { path: name.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_taken) => Err(StartError::Locked { path: name }),
+    }
+}
+
+/// Group ids of `video` and `render`, which own the GPU's device files on all distributions.
+fn gpu_groups() -> Vec<u32> {
+    let text = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            if name == "video" || name == "render" { fields.nth(1)?.parse().ok() } else { None }
+        })
+        .collect()
+}
+
+/// An instance as the reconciler knows it.
+#[derive(Debug)]
+struct Entry {
+    epoch: u32,
+    slot: u32,
+    commands: mpsc::Sender<Command>,
+    observed: watch::Receiver<ObservedInstance>,
+    stop_sent: bool,
+}
+
+#[derive(Debug)]
+struct Reconciler {
+    settings: Arc<NodeSettings>,
+    root: bool,
+    groups: Vec<u32>,
+    entries: BTreeMap<InstanceId, Entry>,
+    changed: Arc<Notify>,
+    refuses: Option<NodeRefusal>,
+    /// Held as long as this agent works on its directories.
+    _lock: std::fs::File,
+}
+
+impl Reconciler {
+    async fn run(mut self, mut link: NodeEnd, mut stopping: watch::Receiver<bool>) {
+        // Reports go through a task of their own, so that this one never waits for the control plane: two sides that
+        // wait for each other would stand still.
+        let (reports, newest) = watch::channel(None);
+        let reporter = tokio::spawn(report(newest, link.to_control.clone()));
+        let mut period = tokio::time::interval(REPORT_PERIOD);
+        let changed = Arc::clone(&self.changed);
+        let mut connected = true;
+        loop {
+            let mut look_at_disk = false;
+            tokio::select! {
+                message = link.from_control.recv(), if connected => match message {
+                    Some(ToNode::Desired(desired)) => self.reconcile(desired),
+                    Some(ToNode::Offer { request, instance, epoch, sdp }) => {
+                        self.offer(request, instance, epoch, sdp, link.to_control.clone());
+                    }
+                    // The control plane is gone: what runs goes on, until this agent is stopped.
+                    None => connected = false,
+                },
+                () = changed.notified() => {}
+                _ = period.tick() => look_at_disk = true,
+                _ = stopping.wait_for(|stop| *stop) => break,
+            }
+            if look_at_disk {
+                self.refuses = self.disk_refusal();
+            }
+            // A report that nobody took yet is replaced: only the newest counts.
+            reports.send_replace(Some(self.report()));
+        }
+        self.stop_all(&reports).await;
+        drop(reports);
+        drop(link);
+        if let Err(error) = reporter.await {
+            tracing::error!(%error, "the reporter ended badly");
+        }
+    }
+
+    fn disk_refusal(&self) -> Option<NodeRefusal> {
+        let needed_mb = self.settings.min_free_disk_mb;
+        match disk::free_mb(&self.settings.data_dir) {
+            Ok(free_mb) if free_mb >= needed_mb => None,
+            Ok(free_mb) => Some(NodeRefusal::DiskFull { free_mb, needed_mb }),
+            Err(error) => {
+                tracing::error!(%error, "cannot look at the data directory's disk");
+                Some(NodeRefusal::DiskFull { free_mb: 0, needed_mb })
+            }
+        }
+    }
+
+    fn report(&self) -> ObservedNode {
+        ObservedNode {
+            node: self.settings.node,
+            capacity: self.settings.capacity,
+            refuses: self.refuses.clone(),
+            instances: self.entries.values().map(|entry| entry.observed.borrow().clone()).collect(),
+        }
+    }
+
+    /// Makes what is there equal to what is desired. Idempotent.
+    fn reconcile(&mut self, desired: DesiredInstances) {
+        let wanted: BTreeMap<InstanceId, DesiredInstance> =
+            desired.instances.into_iter().map(|desired| (desired.instance, desired)).collect();
+        for (id, entry) in &mut self.entries {
+            match wanted.get(id) {
+                Some(desired) if desired.epoch == entry.epoch => {
+                    if let Some(reason) = desired.stop {
+                        entry.stop(reason);
+                    }
+                }
+                Some(_) | None => entry.stop(EndReason::EndedByOperator),
+            }
+        }
+        // What ended and is desired no more, or is desired anew, is forgotten.
+        self.entries.retain(|id, entry| {
+            !entry.is_ended() || wanted.get(id).is_some_and(|desired| desired.epoch == entry.epoch)
+        });
+        for (id, desired) in wanted {
+            if self.entries.contains_key(&id) {
+                continue;
+            }
+            match desired.stop {
+                None => self.start(desired),
+                // It was given up before it came here.
+                Some(reason) => {
+                    self.entries.insert(id, Entry::ended(&desired, reason));
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, desired: DesiredInstance) {
+        let (id, epoch) = (desired.instance, desired.epoch);
+        // The slot of an ended instance is free: nothing of it is left.
+        let live = self.entries.values().filter(|entry| !entry.is_ended());
+        let mut taken: Vec<u32> = live.map(|entry| entry.slot).collect();
+        taken.sort_unstable();
+        let Some(slot) = (0..MAX_SLOTS).find(|slot| taken.binary_search(slot).is_err()) else {
+            tracing::error!(instance = %id, "no slot is free");
+            self.entries.insert(id, Entry::ended(&desired, EndReason::SandboxFailed));
+            return;
+        };
+        tracing::info!(instance = %id, app = %desired.manifest.name, slot, "instance starts");
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (sender, observed) = watch::channel(instance::initial(&desired));
+        let uid = self.root.then(|| self.settings.uid_base.saturating_add(slot));
+        let instance = Instance { desired, settings: Arc::clone(&self.settings), uid, groups: self.groups.clone() };
+        tokio::spawn(instance::live(instance, receiver, sender));
+        tokio::spawn(forward_changes(observed.clone(), Arc::clone(&self.changed)));
+        self.entries.insert(id, Entry { epoch, slot, commands, observed, stop_sent: false });
+    }
+
+    fn offer(&self, request: u64, id: InstanceId, epoch: u32, sdp: String, to_control: mpsc::Sender<FromNode>) {
+        let (answer, answered) = oneshot::channel();
+        let entry = self.entries.get(&id).filter(|entry| entry.epoch == epoch);
+        // A full queue and a closed one both drop `answer`, which reads as "gone" below.
+        let _sent = entry.map(|entry| entry.commands.try_send(Command::Offer { sdp, answer }));
+        tokio::spawn(async move {
+            let outcome = match tokio::time::timeout(OFFER_TIMEOUT, answered).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_dropped)) => Err(OfferFailure::Gone),
+                Err(_elapsed) => Err(OfferFailure::Timeout),
+            };
+            // The control plane may be gone; then nobody waits.
+            let _gone = to_control.send(FromNode::Answer { request, outcome }).await;
+        });
+    }
+
+    /// Stops everything, as far as possible within the longest grace of a manifest.
+    async fn stop_all(&mut self, reports: &watch::Sender<Option<ObservedNode>>) {
+        self.refuses = Some(NodeRefusal::Stopping);
+        for entry in self.entries.values_mut() {
+            entry.stop(EndReason::ServiceStopped);
+        }
+        let limit = Instant::now() + Duration::from_secs(90);
+        let changed = Arc::clone(&self.changed);
+        loop {
+            reports.send_replace(Some(self.report()));
+            if self.entries.values().all(Entry::is_ended) {
+                return;
+            }
+            if tokio::time::timeout_at(limit, changed.notified()).await.is_err() {
+                tracing::error!("instances did not end in time");
+                return;
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Of an instance that never was.
+    fn ended(desired: &DesiredInstance, reason: EndReason) -> Self {
+        let state = InstanceState::Ended { reason, detail: None };
+        let (_, observed) = watch::channel(ObservedInstance { state, ..instance::initial(desired) });
+        let (commands, _) = mpsc::channel(1);
+        Self { epoch: desired.epoch, slot: MAX_SLOTS, commands, observed, stop_sent: true }
+    }
+
+    fn is_ended(&self) -> bool {
+        matches!(self.observed.borrow().state, InstanceState::Ended { .. })
+    }
+
+    fn stop(&mut self, reason: EndReason) {
+        // A full queue is tried again at the next reconciliation, a closed one is ending already.
+        if !self.stop_sent {
+            self.stop_sent = self.commands.try_send(Command::Stop(reason)).is_ok();
+        }
+    }
+}
+
+async fn forward_changes(mut observed: watch::Receiver<ObservedInstance>, changed: Arc<Notify>) {
+    while observed.changed().await.is_ok() {
+        changed.notify_one();
+    }
+    // The instance's task is gone.
+    changed.notify_one();
+}
+
+/// Sends the newest report, as fast as the control plane takes them.
+async fn report(mut newest: watch::Receiver<Option<ObservedNode>>, to_control: mpsc::Sender<FromNode>) {
+    while newest.changed().await.is_ok() {
+        let report = newest.borrow_and_update().clone();
+        if let Some(report) = report
+            && to_control.send(FromNode::Observed(report)).await.is_err()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! One instance from nothing to nothing: directories, streamer, game, end.
+//!
+//! ```text
+//! StreamerStarting -- Ready --> GameStarting -- sandbox stands --> Running -- FirstFrame --> Running(first_frame)
+//!        |                          |                                 |                          |
+//!        +------- any fault, any end, Stop ---------------------------+--------------------------+--> Stopping --> Ended
+//! ```
+//! Every way out goes through [`Life::end`], which stops what runs and removes what is there.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::node::{DesiredInstance, InstanceState, ObservedInstance, OfferFailure, PlayerPresence};
+use api::session::EndReason;
+use api::streamer::{FromStreamer, GamepadSettings, StreamStatistics, StreamerSettings, ToStreamer};
+use sandbox::{Exit, FuseDevice};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::disk;
+use crate::game::{self, Game, Screen, Start, describe};
+use crate::leftover;
+use crate::place::{self, Place};
+use crate::settings::NodeSettings;
+use crate::streamer::{GAMEPAD_FD, Heard, Streamer};
+use crate::sys::Become;
+
+/// Offers that wait for a streamer's answer. A player sends one a connection; more are not a player's.
+const MAX_OFFERS: usize = 8;
+
+/// How long a streamer may take to say good-bye to its player and to exit.
+const STREAMER_GRACE: Duration = Duration::from_secs(3);
+
+/// How long after the kill of a game its sandbox may take to be gone.
+const SANDBOX_GRACE: Duration = Duration::from_secs(12);
+
+/// Longest detail of an end that is kept: a streamer's or sandbox's sentence.
+const MAX_DETAIL_CHARS: usize = 500;
+
+/// Where the answer to an offer goes.
+pub(crate) type AnswerTo = oneshot::Sender<Result<String, OfferFailure>>;
+
+/// To an instance.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A player's offer.
+    Offer {
+        /// The offer.
+        sdp: String,
+        /// Where the answer goes.
+        answer: AnswerTo,
+    },
+    /// End, for this reason.
+    Stop(EndReason),
+}
+
+/// What an instance is made of.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) desired: DesiredInstance,
+    pub(crate) settings: Arc<NodeSettings>,
+    /// Who it runs as, when the agent is root.
+    pub(crate) uid: Option<u32>,
+    /// Groups of the GPU's devices.
+    pub(crate) groups: Vec<u32>,
+}
+
+/// Why and how it ended.
+type End = (EndReason, Option<String>);
+
+/// What happened.
+enum Event {
+    Heard(Heard),
+    StreamerGone,
+    GameGone(Exit),
+    Command(Option<Command>),
+    Deadline,
+}
+
+/// An instance while it lives.
+struct Life {
+    instance: Instance,
+    place: Place,
+    observed: watch::Sender<ObservedInstance>,
+    streamer: Option<Streamer>,
+    game: Option<Game>,
+    gamepads: Option<FuseDevice>,
+    answers: HashMap<u64, AnswerTo>,
+    next_request: u64,
+    /// Offers that came before the streamer was up.
+    early: Vec<(String, AnswerTo)>,
+    deadline: Option<(Instant, End)>,
+    started: Instant,
+}
+
+/// How an instance looks before anything is done.
+pub(crate) fn initial(desired: &DesiredInstance) -> ObservedInstance {
+    ObservedInstance {
+        instance: desired.instance,
+        epoch: desired.epoch,
+        state: InstanceState::StreamerStarting,
+        player: PlayerPresence::Awaited,
+        statistics: None,
+    }
+}
+
+/// Lives until the instance is ended and nothing of it is left.
+pub(crate) async fn live(
+    instance: Instance,
+    mut commands: mpsc::Receiver<Command>,
+    observed: watch::Sender<ObservedInstance>,
+) {
+    let place = Place::of(&instance.settings, instance.desired.instance);
+    let mut life = Life {
+        instance,
+        place,
+        observed,
+        streamer: None,
+        game: None,
+        gamepads: None,
+        answers: HashMap::new(),
+        next_request: 0,
+        early: Vec::new(),
+        deadline: None,
+        started: Instant::now(),
+    };
+    let end = match life.begin().await {
+        Ok(()) => life.run(&mut commands).await,
+        Err(end) => end,
+    };
+    // Offers that come now are told that the instance is gone, because their senders are dropped.
+    commands.close();
+    life.end(end).await;
+}
+
+impl Life {
+    fn id(&self) -> api::id::InstanceId {
+        self.instance.desired.instance
+    }
+
+    fn set_state(&self, state: InstanceState) {
+        self.observed.send_modify(|observed| observed.state = state);
+    }
+
+    /// Directories and streamer.
+    async fn begin(&mut self) -> Result<(), End> {
+        let settings = Arc::clone(&self.instance.settings);
+        let desired = &self.instance.desired;
+        let (place, uid) = (self.place.clone(), self.instance.uid);
+        let (min_free, data_dir) = (settings.min_free_disk_mb, settings.data_dir.clone());
+        let home = game::home_source(desired);
+        let for_values = desired.clone();
+        let prepared = tokio::task::spawn_blocking(move || {
+            let free = disk::free_mb(&data_dir).map_err(|error| (EndReason::SandboxFailed, error.to_string()))?;
+            if free < min_free {
+                return Err((EndReason::DiskFull, format!("{free} MiB are free, {min_free} MiB are needed")));
+            }
+            let failed = |error: std::io::Error| {
+                let full = error.kind() == std::io::ErrorKind::StorageFull;
+                let reason = if full { EndReason::DiskFull } else { EndReason::SandboxFailed };
+                (reason, format!("cannot make the instance's directories: {error}"))
+            };
+            place.create(uid).map_err(failed)?;
+            if let Some(home) = home {
+                let values = |placeholder| game::placeholder_value(&for_values, placeholder);
+                place.fill_home(&home, uid, &values).map_err(failed)?;
+            }
+            Ok(())
+        });
+        match prepared.await {
+            Ok(Ok(())) => {}
+            Ok(Err((reason, detail))) => return Err((reason, Some(detail))),
+            Err(error) => return Err((EndReason::SandboxFailed, Some(error.to_string()))),
+        }
+        let pads = self.open_gamepads().await;
+        let user = Become { id: uid, groups: self.instance.groups.clone() };
+        let streamer_settings = self.streamer_settings(pads.is_some());
+        let log = self.place.logs.join("streamer.log");
+        let streamer = Streamer::spawn(&settings.streamer_program, &streamer_settings, pads, user, &log)
+            .await
+            .map_err(|error| (EndReason::StreamerFailed, Some(describe(&error))))?;
+        self.streamer = Some(streamer);
+        let end = (EndReason::DisplayFailed, Some("the streamer was not ready in time".to_owned()));
+        self.deadline = Some((Instant::now() + settings.streamer_timeout, end));
+        Ok(())
+    }
+
+    /// The gamepads' device when the game can have pads and the machine has FUSE: one half is kept for the sandbox, the
+    /// other is returned for the streamer.
+    async fn open_gamepads(&mut self) -> Option<OwnedFd> {
+        if self.instance.desired.manifest.input.gamepads == 0 {
+            return None;
+        }
+        let helper = self.instance.settings.sandbox_program.clone();
+        let opened = tokio::task::spawn_blocking(move || FuseDevice::open(helper.as_deref())).await.ok()?;
+        match opened.map_err(|error| describe(&error)).and_then(|device| {
+            let server = device.server_descriptor().map_err(|error| error.to_string())?;
+            Ok((device, server))
+        }) {
+            Ok((device, server)) => {
+                self.gamepads = Some(device);
+                Some(server)
+            }
+            Err(error) => {
+                tracing::warn!(instance = %self.id(), error, "the game gets no gamepads");
+                None
+            }
+        }
+    }
+
+    fn streamer_settings(&self, gamepads: bool) -> StreamerSettings {
+        let (settings, desired) = (&self.instance.settings, &self.instance.desired);
+        StreamerSettings {
+            instance: desired.instance,
+            runtime_dir: self.place.runtime.clone(),
+            display: desired.manifest.display,
+            width: desired.spec.width,
+            height: desired.spec.height,
+            frames_per_second: desired.spec.frames_per_second,
+            resizable: desired.resizable,
+            encoder: settings.encoder,
+            bitrate: settings.bitrate,
+            network: settings.network.clone(),
+            audio: settings.audio,
+            gamepads: if gamepads { GamepadSettings::Fuse { fd: GAMEPAD_FD } } else { GamepadSettings::None },
+            reconnect_grace_s: desired.reconnect_grace_s,
+            connect_timeout_s: desired.connect_timeout_s,
+        }
+    }
+
+    /// Until something ends it.
+    async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) -> End {
+        loop {
+            let event = self.next_event(commands).await;
+            let outcome = match event {
+                Event::Heard(Heard::Message(message)) => self.heard(message).await,
+                Event::Heard(Heard::Garbage(error)) => {
+                    tracing::error!(instance = %self.id(), error, "the streamer wrote a line that is not of the contract");
+                    Ok(())
+                }
+                Event::StreamerGone => Err(self.streamer_gone().await),
+                Event::GameGone(exit) => {
+                    let (reason, detail) =
+                        game::meaning(exit, &self.instance.desired.manifest.session.clean_exit_codes);
+                    Err((reason, Some(detail)))
+                }
+                Event::Command(Some(Command::Offer { sdp, answer })) => {
+                    self.offer(sdp, answer).await;
+                    Ok(())
+                }
+                Event::Command(Some(Command::Stop(reason))) => Err((reason, None)),
+                Event::Command(None) => Err((EndReason::ServiceStopped, None)),
+                Event::Deadline => Err(self.deadline.take().map_or((EndReason::StartTimeout, None), |(_, end)| end)),
+            };
+            if let Err(end) = outcome {
+                return end;
+            }
+        }
+    }
+
+    async fn next_event(&mut self, commands: &mut mpsc::Receiver<Command>) -> Event {
+        let deadline = self.deadline.as_ref().map(|(at, _)| *at);
+        let heard = async {
+            match &mut self.streamer {
+                Some(streamer) => streamer.hear().await,
+                None => None,
+            }
+        };
+        let game = async {
+            match &mut self.game {
+                Some(game) => game.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        let passed = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = heard => heard.map_or(Event::StreamerGone, Event::Heard),
+            exit = game => Event::GameGone(exit),
+            command = commands.recv() => Event::Command(command),
+            () = passed => Event::Deadline,
+        }
+    }
+
+    /// The streamer closed its socket without a last word.
+    async fn streamer_gone(&mut self) -> End {
+        let Some(streamer) = &mut self.streamer else { return (EndReason::StreamerFailed, None) };
+        let status = tokio::time::timeout(Duration::from_secs(1), streamer.wait()).await;
+        let detail = match status {
+            Ok(Ok(status)) => format!("the streamer ended without a word: {status}"),
+            Ok(Err(error)) => format!("the streamer is lost: {error}"),
+            Err(_elapsed) => "the streamer closed its socket".to_owned(),
+        };
+        (EndReason::StreamerFailed, Some(detail))
+    }
+
+    async fn heard(&mut self, message: FromStreamer) -> Result<(), End> {
+        match message {
+            FromStreamer::Ready { wayland_socket, x11_dir, pulse_socket, port } => {
+                tracing::debug!(instance = %self.id(), port, after_ms = self.age_ms(), "streamer ready");
+                self.start_game(Screen { wayland: wayland_socket, x11_dir, pulse: pulse_socket }).await
+            }
+            FromStreamer::Answer { request, sdp } => {
+                self.answer(request, Ok(sdp));
+                Ok(())
+            }
+            FromStreamer::OfferRefused { request, detail } => {
+                self.answer(request, Err(OfferFailure::Refused { detail: bounded(&detail) }));
+                Ok(())
+            }
+            FromStreamer::FirstFrame => {
+                tracing::debug!(instance = %self.id(), after_ms = self.age_ms(), "first frame");
+                self.deadline = None;
+                self.set_state(InstanceState::Running { first_frame: true });
+                Ok(())
+            }
+            FromStreamer::Player { connected } => {
+                let player = if connected { PlayerPresence::Connected } else { PlayerPresence::Lost };
+                self.observed.send_modify(|observed| observed.player = player);
+                Ok(())
+            }
+            FromStreamer::Statistics(statistics) => self.statistics(statistics),
+            // Screenshots are asked for by no one yet.
+            FromStreamer::Screenshot { .. } => Ok(()),
+            FromStreamer::Ended { reason, detail } => Err(streamer_end(&reason, detail)),
+        }
+    }
+
+    fn statistics(&self, statistics: StreamStatistics) -> Result<(), End> {
+        self.observed.send_modify(|observed| observed.statistics = Some(statistics));
+        let limit = self.instance.desired.manifest.session.idle_timeout_s;
+        if limit > 0 && statistics.idle_s >= limit {
+            return Err((EndReason::Idle, Some(format!("no input for {} s", statistics.idle_s))));
+        }
+        Ok(())
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn start_game(&mut self, screen: Screen) -> Result<(), End> {
+        if self.game.is_some() {
+            tracing::error!(instance = %self.id(), "the streamer said twice that it is ready");
+            return Ok(());
+        }
+        self.set_state(InstanceState::GameStarting);
+        for (sdp, answer) in std::mem::take(&mut self.early) {
+            self.offer(sdp, answer).await;
+        }
+        let start = Start { place: self.place.clone(), uid: self.instance.uid, screen };
+        let gamepads = self.gamepads.take();
+        let game = start
+            .start(&self.instance.settings, &self.instance.desired, gamepads)
+            .await
+            .map_err(|(reason, detail)| (reason, Some(detail)))?;
+        self.game = Some(game);
+        let limit = self.instance.desired.manifest.session.start_timeout_s;
+        let end = (EndReason::StartTimeout, Some(format!("nothing was drawn within {limit} s")));
+        self.deadline = Some((Instant::now() + Duration::from_secs(u64::from(limit)), end));
+        self.set_state(InstanceState::Running { first_frame: false });
+        Ok(())
+    }
+
+    async fn offer(&mut self, sdp: String, answer: AnswerTo) {
+        let ready = !matches!(self.observed.borrow().state, InstanceState::StreamerStarting);
+        self.answers.retain(|_, waiting| !waiting.is_closed());
+        self.early.retain(|(_, waiting)| !waiting.is_closed());
+        if self.answers.len() + self.early.len() >= MAX_OFFERS {
+            let detail = "too many offers are waiting".to_owned();
+            // Nobody may be waiting any more, which is fine.
+            let _unheard = answer.send(Err(OfferFailure::Refused { detail }));
+            return;
+        }
+        if !ready {
+            self.early.push((sdp, answer));
+            return;
+        }
+        self.next_request += 1;
+        let request = self.next_request;
+        self.answers.insert(request, answer);
+        if let Some(streamer) = &mut self.streamer
+            && !streamer.send(&ToStreamer::Offer { request, sdp }).await
+        {
+            self.answer(request, Err(OfferFailure::Gone));
+        }
+    }
+
+    fn answer(&mut self, request: u64, outcome: Result<String, OfferFailure>) {
+        if let Some(waiting) = self.answers.remove(&request) {
+            let _unheard = waiting.send(outcome);
+        }
+    }
+
+    /// Stops what runs, removes what is there, and says so.
+    async fn end(mut self, (reason, detail): End) {
+        self.set_state(InstanceState::Stopping { reason });
+        self.answers.clear();
+        self.early.clear();
+        let from_game = matches!(
+            reason,
+            EndReason::GameExited | EndReason::GameCrashed | EndReason::OutOfMemory | EndReason::DiskLimit
+        );
+        let streamer = self.streamer.take();
+        let farewell = async {
+            let Some(mut streamer) = streamer else { return };
+            let word = reason.word().to_owned();
+            let message =
+                if from_game { ToStreamer::GameEnded { reason: word } } else { ToStreamer::Stop { reason: word } };
+            streamer.send(&message).await;
+            streamer.end_within(STREAMER_GRACE).await;
+        };
+        let grace = Duration::from_secs(u64::from(self.instance.desired.manifest.session.stop_grace_s));
+        let game = self.game.take();
+        let stopped = async {
+            let Some(mut game) = game else { return };
+            game.stop(grace);
+            if tokio::time::timeout(grace + SANDBOX_GRACE, game.wait()).await.is_err() {
+                tracing::error!(instance = %self.instance.desired.instance, "the game's sandbox does not end");
+            }
+            let usage = game.usage();
+            // Kills and waits, when it must.
+            let dropped = tokio::task::spawn_blocking(move || drop(game)).await;
+            if let (Some(usage), Ok(())) = (usage, dropped) {
+                tracing::debug!(
+                    instance = %self.instance.desired.instance,
+                    cpu_s = usage.cpu_time.as_secs_f32(),
+                    memory_peak_mb = usage.memory_peak_bytes >> 20,
+                    "game ended"
+                );
+            }
+        };
+        tokio::join!(farewell, stopped);
+        self.clean().await;
+        let detail = detail.as_deref().map(bounded);
+        tracing::info!(instance = %self.id(), reason = reason.word(), detail, "instance ended");
+        self.set_state(InstanceState::Ended { reason, detail });
+    }
+
+    async fn clean(&self) {
+        let (id, uid, place) = (self.id(), self.instance.uid, self.place.clone());
+        let settings = Arc::clone(&self.instance.settings);
+        let cleaned = tokio::task::spawn_blocking(move || {
+            let killed = leftover::kill_processes(id, uid);
+            if killed > 0 {
+                tracing::debug!(instance = %id, killed, "processes were left by the streamer");
+            }
+            if let Err(error) = place.remove() {
+                tracing::error!(instance = %id, %error, "the instance's directories cannot be removed");
+            }
+            place::prune_logs(&settings);
+        });
+        if let Err(error) = cleaned.await {
+            tracing::error!(instance = %id, %error, "cleaning failed");
+        }
+    }
+}
+
+/// What a streamer's last word means.
+fn streamer_end(word: &str, detail: Option<String>) -> End {
+    match EndReason::from_word(word) {
+        Some(reason) => (reason, detail),
+        // `stopped` without having been asked, and words of a newer version.
+        None => {
+            (EndReason::StreamerFailed, Some(detail.map_or_else(|| word.to_owned(), |text| format!("{word}: {text}"))))
+        }
+    }
+}
+
+fn bounded(text: &str) -> String {
+    text.chars().take(MAX_DETAIL_CHARS).collect()
+}

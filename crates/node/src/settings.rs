@@ -1,0 +1,104 @@
+//! What an agent is told once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::id::NodeId;
+use api::node::Capacity;
+use api::streamer::{BitrateSettings, EncoderChoice, NetworkSettings};
+
+/// First user id given to instances when the agent is root. Above the ids of people, services and of the sub-id ranges
+/// that distributions hand out by default.
+const UID_BASE: u32 = 1_700_000_000;
+
+/// Settings of an agent.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// This node.
+    pub node: NodeId,
+    /// Homes, private layers and logs. On a file system that can be an overlay's upper layer.
+    pub data_dir: PathBuf,
+    /// Sockets of running instances. Short (a socket's path ends at 107 bytes) and reachable by every user.
+    pub runtime_dir: PathBuf,
+    /// `kite-streamer`.
+    pub streamer_program: PathBuf,
+    /// `kite-sandbox`; `None` = beside the running program.
+    pub sandbox_program: Option<PathBuf>,
+    /// What this node holds.
+    pub capacity: Capacity,
+    /// Addresses and ports of streamers.
+    pub network: NetworkSettings,
+    /// Limits of the video bitrate.
+    pub bitrate: BitrateSettings,
+    /// Encoder.
+    pub encoder: EncoderChoice,
+    /// Sound.
+    pub audio: bool,
+    /// Less free space than this on the data directory's disk, in MiB, and no new instance is taken. Default 512.
+    pub min_free_disk_mb: u64,
+    /// When root: instance `n` runs as `uid_base + n`. Nobody else may use these ids.
+    pub uid_base: u32,
+    /// How long a streamer may take until its display is up. Measured 0.1 to 0.5 s; a machine under full load needs
+    /// many times that, and too long only delays the word that it failed.
+    pub streamer_timeout: Duration,
+    /// Directories of logs that are kept after their instance's end.
+    pub kept_logs: usize,
+}
+
+impl NodeSettings {
+    /// Settings with the defaults for everything but places and network.
+    #[must_use]
+    pub fn new(node: NodeId, data_dir: PathBuf, streamer_program: PathBuf, network: NetworkSettings) -> Self {
+        Self {
+            node,
+            runtime_dir: default_runtime_dir(&data_dir),
+            data_dir,
+            streamer_program,
+            sandbox_program: None,
+            capacity: default_capacity(),
+            network,
+            bitrate: BitrateSettings { min_kbps: 300, start_kbps: 4000, max_kbps: 20_000 },
+            encoder: EncoderChoice::Auto,
+            audio: true,
+            min_free_disk_mb: 512,
+            uid_base: UID_BASE,
+            streamer_timeout: Duration::from_secs(20),
+            kept_logs: 50,
+        }
+    }
+}
+
+/// Two sessions a core, and for each core one and a half times the pixels of 720p60: what software encoding was measured
+/// to do on two cores (three streams of 720p60). Machines with hardware encoders are told more.
+fn default_capacity() -> Capacity {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+    Capacity {
+        sessions: cores.saturating_mul(2).max(2),
+        pixels_per_second: u64::from(cores).saturating_mul(1280 * 720 * 90).max(1920 * 1080 * 60),
+    }
+}
+
+/// A short directory for the sockets of this data directory's instances: two installations do not meet.
+#[must_use]
+pub fn default_runtime_dir(data_dir: &Path) -> PathBuf {
+    let base = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/run")
+    } else {
+        std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
+    };
+    // FNV-1a: only has to differ between the few data directories of one machine, and be the same at every start.
+    let hash = data_dir
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    base.join(format!("kite-{:08x}", hash >> 32))
+}
+
+/// True when the machine has a GPU's render node.
+pub(crate) fn has_gpu() -> bool {
+    std::fs::read_dir("/dev/dri").is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("renderD")))
+    })
+}

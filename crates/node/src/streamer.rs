@@ -1,0 +1,186 @@
+//! The agent's side of a `kite-streamer`: its process, and the lines that it and the agent write each other.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use api::id::InstanceId;
+use api::streamer::{CONTROL_FD, FromStreamer, MAX_LINE_BYTES, StreamerSettings, ToStreamer};
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::process::{Child, ChildStderr};
+use tokio::sync::mpsc;
+
+use crate::leftover::INSTANCE_VARIABLE;
+use crate::sys::{self, Become};
+
+/// Descriptor of the gamepads' FUSE device in the streamer.
+pub(crate) const GAMEPAD_FD: RawFd = CONTROL_FD + 1;
+
+/// Lines that wait for the instance's task. It takes them at once; more would only hide that it hangs.
+const LINES: usize = 32;
+
+/// Most bytes of one streamer's log. Its lines are a few a session; more is a fault that repeats itself.
+const MAX_LOG_BYTES: usize = 4 << 20;
+
+/// Longest wait for a streamer to take a line. It reads on a thread of its own; a longer wait means that it hangs.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a streamer did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpawnError {
+    /// The program is missing or cannot be run: it belongs beside `kite`.
+    #[error("cannot run {program}: {source}")]
+    Program { program: String, source: std::io::Error },
+    /// Out of descriptors or memory.
+    #[error("cannot prepare the streamer: {0}")]
+    Prepare(#[from] std::io::Error),
+}
+
+/// What a streamer's socket brought.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A message.
+    Message(FromStreamer),
+    /// A line that is not of the contract.
+    Garbage(String),
+}
+
+/// A running streamer.
+#[derive(Debug)]
+pub(crate) struct Streamer {
+    child: Child,
+    pid: Option<Pid>,
+    writer: OwnedWriteHalf,
+    heard: mpsc::Receiver<Heard>,
+}
+
+impl Streamer {
+    /// Starts it and writes the settings.
+    pub(crate) async fn spawn(
+        program: &Path,
+        settings: &StreamerSettings,
+        gamepads: Option<OwnedFd>,
+        user: Become,
+        log: &Path,
+    ) -> Result<Self, SpawnError> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut descriptors = vec![(OwnedFd::from(theirs), CONTROL_FD)];
+        descriptors.extend(gamepads.map(|fd| (fd, GAMEPAD_FD)));
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("LANG", "C.UTF-8")
+            .env("HOME", &settings.runtime_dir)
+            .env("XDG_RUNTIME_DIR", &settings.runtime_dir)
+            .env(INSTANCE_VARIABLE, settings.instance.to_string())
+            .envs(std::env::var_os("KITE_LOG").map(|value| ("KITE_LOG", value)))
+            .current_dir(&settings.runtime_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        sys::prepare(&mut command, descriptors, user)?;
+        let mut command = tokio::process::Command::from(command);
+        command.kill_on_drop(true);
+        let mut child =
+            command.spawn().map_err(|source| SpawnError::Program { program: program.display().to_string(), source })?;
+        // Closes our copies of the descriptors, so that the streamer's end is seen.
+        drop(command);
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(stderr) = child.stderr.take() {
+            let log = File::create(log)?;
+            tokio::spawn(keep_log(stderr, log));
+        }
+        let (reader, writer) = UnixStream::from_std(ours)?.into_split();
+        let (sender, heard) = mpsc::channel(LINES);
+        tokio::spawn(read_lines(reader, sender, settings.instance));
+        let mut streamer = Self { child, pid, writer, heard };
+        streamer.write(settings).await?;
+        Ok(streamer)
+    }
+
+    async fn write(&mut self, value: &impl serde::Serialize) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        match tokio::time::timeout(WRITE_TIMEOUT, self.writer.write_all(&line)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(std::io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Sends a message. A failure needs no handling: the streamer's end is seen elsewhere.
+    pub(crate) async fn send(&mut self, message: &ToStreamer) -> bool {
+        self.write(message).await.is_ok()
+    }
+
+    /// The next message; `None` when the streamer closed its side. Safe to cancel.
+    pub(crate) async fn hear(&mut self) -> Option<Heard> {
+        self.heard.recv().await
+    }
+
+    /// Its end. Safe to cancel.
+    pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Waits so long for its end, then kills it and everything in its process group.
+    pub(crate) async fn end_within(&mut self, limit: Duration) {
+        if tokio::time::timeout(limit, self.child.wait()).await.is_err() {
+            tracing::warn!(pid = self.child.id(), "the streamer did not end in time and is killed");
+            if let Err(error) = self.child.kill().await {
+                tracing::warn!(%error, "the streamer cannot be killed");
+            }
+        }
+        if let Some(pid) = self.pid {
+            // What it started and left (X server, sound server). An empty group is the normal case and an error here.
+            let _empty = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Reads lines of bounded length until the socket ends.
+async fn read_lines(reader: tokio::net::unix::OwnedReadHalf, sender: mpsc::Sender<Heard>, instance: InstanceId) {
+    let mut reader = BufReader::new(reader);
+    let limit = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX) + 1;
+    loop {
+        let mut line = Vec::new();
+        match (&mut reader).take(limit).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(length) if length > MAX_LINE_BYTES => {
+                tracing::error!(%instance, "the streamer wrote a line that is too long");
+                return;
+            }
+            Ok(_) => {}
+        }
+        let heard = match serde_json::from_slice(&line) {
+            Ok(message) => Heard::Message(message),
+            Err(error) => Heard::Garbage(error.to_string()),
+        };
+        if sender.send(heard).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Copies the streamer's standard error into its log, up to a bound; what is more is read and dropped, so that the streamer
+/// never waits for it.
+async fn keep_log(mut stderr: ChildStderr, mut log: File) {
+    let mut left = MAX_LOG_BYTES;
+    let mut buffer = vec![0; 8192];
+    while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
+        let kept = length.min(left);
+        left -= kept;
+        // Small writes to a local file: not worth a thread of their own. A full disk loses log lines, nothing else.
+        if kept > 0 && log.write_all(&buffer[..kept]).is_err() {
+            left = 0;
+        }
+    }
+}
