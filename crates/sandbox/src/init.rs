@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, mknodat, open, openat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, chmodat, mknodat, open, openat, unlinkat};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
@@ -291,6 +291,10 @@ fn follow_plug() -> rustix::io::Result<()> {
             match (line.get(..1), line.get(1..)) {
                 (Some("+"), Some(name)) => {
                     mknodat(&directory, name, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0).ok();
+                }
+                // A change of attributes is announced too: for what may have been there before anyone watched.
+                (Some("~"), Some(name)) => {
+                    chmodat(&directory, name, Mode::from_raw_mode(0o666), AtFlags::empty()).ok();
                 }
                 (Some("-"), Some(name)) => {
                     unlinkat(&directory, name, AtFlags::empty()).ok();
