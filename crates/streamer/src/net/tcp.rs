@@ -1,0 +1,219 @@
+//! Passive ICE-TCP (RFC 6544): connections of players whose network has no UDP. Each datagram is framed by its length in two bytes
+//! (RFC 4571).
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use super::udp::{MAX_DATAGRAM, canonical};
+
+/// Connections at a time: two of a browser, two of the one that takes its place, and room for strangers.
+const MAX_CONNECTIONS: usize = 8;
+
+/// Bytes that wait to be written to one connection. Whole datagrams beyond it are dropped: they would be late.
+const MAX_WAITING: usize = 256 * 1024;
+
+/// A connection that says nothing for this long is closed. Browsers check every 2.5 s; a stranger holds a place no longer.
+const MAX_SILENCE: Duration = Duration::from_secs(20);
+
+/// Takes a stream of bytes apart into frames.
+#[derive(Debug, Default)]
+struct Deframer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// A frame longer than any datagram of WebRTC.
+#[derive(Debug, PartialEq, Eq)]
+struct TooLong;
+
+impl Deframer {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame.
+    fn next(&mut self) -> Result<Option<&[u8]>, TooLong> {
+        let rest = &self.bytes[self.start..];
+        let [high, low, rest @ ..] = rest else { return Ok(None) };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        if length > MAX_DATAGRAM {
+            return Err(TooLong);
+        }
+        if rest.len() < length {
+            return Ok(None);
+        }
+        let from = self.start + 2;
+        self.start = from + length;
+        Ok(Some(&self.bytes[from..from + length]))
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    remote: SocketAddr,
+    heard: Instant,
+    deframer: Deframer,
+    waiting: VecDeque<u8>,
+    broken: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct TcpPort {
+    listener: TcpListener,
+    connections: Vec<Connection>,
+}
+
+impl TcpPort {
+    pub(super) fn bind(address: SocketAddr) -> io::Result<TcpPort> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(TcpPort { listener, connections: Vec::new() })
+    }
+
+    /// Descriptors to wait for; those with `true` also for room to write.
+    pub(super) fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        let connections = self.connections.iter();
+        let connections = connections.map(|connection| (connection.stream.as_fd(), !connection.waiting.is_empty()));
+        std::iter::once((self.listener.as_fd(), false)).chain(connections)
+    }
+
+    /// When silent connections have to be looked at.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.connections.iter().map(|connection| connection.heard + MAX_SILENCE).min()
+    }
+
+    /// Accepts, reads, writes what can be done now; gives each datagram to `take`.
+    pub(super) fn service(&mut self, now: Instant, mut take: impl FnMut(SocketAddr, &[u8])) {
+        self.accept(now);
+        for connection in &mut self.connections {
+            connection.read(now, &mut take);
+            connection.write();
+        }
+        self.connections
+            .retain(|connection| !connection.broken && now.saturating_duration_since(connection.heard) < MAX_SILENCE);
+    }
+
+    fn accept(&mut self, now: Instant) {
+        while let Ok((stream, remote)) = self.listener.accept() {
+            if self.connections.len() >= MAX_CONNECTIONS {
+                tracing::debug!("a connection was refused: too many");
+                continue;
+            }
+            if let Err(error) = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)) {
+                tracing::debug!(%error, "a connection was refused");
+                continue;
+            }
+            self.connections.push(Connection {
+                stream,
+                remote: canonical(remote),
+                heard: now,
+                deframer: Deframer::default(),
+                waiting: VecDeque::new(),
+                broken: false,
+            });
+        }
+    }
+
+    /// Sends a datagram to a connected player; to nobody when the connection is gone.
+    pub(super) fn send(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let Some(connection) = self.connections.iter_mut().find(|connection| connection.remote == to) else { return };
+        let Ok(length) = u16::try_from(bytes.len()) else { return };
+        if connection.waiting.len() + bytes.len() + 2 > MAX_WAITING {
+            tracing::trace!("a datagram was dropped: the connection does not keep up");
+            return;
+        }
+        connection.waiting.extend(length.to_be_bytes());
+        connection.waiting.extend(bytes);
+    }
+
+    /// Writes what [`Self::send`] gathered.
+    pub(super) fn flush(&mut self) {
+        for connection in &mut self.connections {
+            connection.write();
+        }
+    }
+}
+
+impl Connection {
+    fn read(&mut self, now: Instant, take: &mut impl FnMut(SocketAddr, &[u8])) {
+        let mut buffer = [0; 16 * 1024];
+        while !self.broken {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => self.broken = true,
+                Ok(length) => {
+                    self.heard = now;
+                    self.deframer.push(&buffer[..length]);
+                    loop {
+                        match self.deframer.next() {
+                            Ok(Some(frame)) => take(self.remote, frame),
+                            Ok(None) => break,
+                            Err(TooLong) => {
+                                self.broken = true;
+                                break;
+                            }
+                        }
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_gone) => self.broken = true,
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        while !self.waiting.is_empty() && !self.broken {
+            let (front, _) = self.waiting.as_slices();
+            match self.stream.write(front) {
+                Ok(0) => self.broken = true,
+                Ok(written) => {
+                    self.waiting.drain(..written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_gone) => self.broken = true,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(chunks: &[&[u8]], frames: &[&[u8]], end: Result<(), TooLong>) {
+        let mut deframer = Deframer::default();
+        let mut got: Vec<Vec<u8>> = Vec::new();
+        let mut result = Ok(());
+        for chunk in chunks {
+            deframer.push(chunk);
+            loop {
+                match deframer.next() {
+                    Ok(Some(frame)) => got.push(frame.to_vec()),
+                    Ok(None) => break,
+                    Err(error) => {
+                        result = Err(error);
+                        break;
+                    }
+                }
+            }
+        }
+        assert_eq!(got, frames);
+        assert_eq!(result, end);
+    }
+
+    #[test]
+    fn frames_come_out_whole_however_they_arrive() {
+        check(&[&[0, 2, 7, 8, 0, 0, 0, 1, 9]], &[&[7, 8], &[], &[9]], Ok(()));
+        check(&[&[0], &[2], &[7], &[8, 0], &[1, 9, 0]], &[&[7, 8], &[9]], Ok(()));
+        check(&[&[0, 1, 5, 0xff, 0xff, 1]], &[&[5]], Err(TooLong));
+        check(&[&[]], &[], Ok(()));
+    }
+}
