@@ -1,0 +1,80 @@
+//! A real game, started as a node starts it, on a display of its own.
+
+mod world;
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sandbox::Exit;
+use world::Place;
+
+/// An Xvfb whose picture is a file.
+struct Display {
+    server: Child,
+    number: u32,
+}
+
+impl Display {
+    fn start(place: &Place) -> Self {
+        let number = 200 + std::process::id() % 5000;
+        let server = Command::new("Xvfb")
+            .arg(format!(":{number}"))
+            .args(["-screen", "0", "640x400x24", "-nolisten", "tcp", "-ac", "-fbdir"])
+            .arg(place.root.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let display = Self { server, number };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !std::path::Path::new(&format!("/tmp/.X11-unix/X{number}")).exists() {
+            assert!(Instant::now() < deadline, "Xvfb does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        display
+    }
+
+    /// How many different pixel values the screen shows.
+    fn colours(&self, place: &Place) -> usize {
+        let file = fs::read(place.path("Xvfb_screen0")).unwrap_or_default();
+        let mut pixels: Vec<&[u8]> = file.get(4096..).unwrap_or_default().chunks_exact(4).collect();
+        pixels.sort_unstable();
+        pixels.dedup();
+        pixels.len()
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        fs::remove_file(format!("/tmp/.X{}-lock", self.number)).ok();
+        fs::remove_file(format!("/tmp/.X11-unix/X{}", self.number)).ok();
+    }
+}
+
+#[test]
+fn chocolate_doom_draws_its_title() {
+    let place = Place::new();
+    let display = Display::start(&place);
+    let mut sandbox =
+        place.command(["chocolate-doom", "-iwad", "/usr/share/games/doom/freedm.wad", "-nosound", "-window", "-geometry", "640x400"]);
+    sandbox.sockets.x11_dir = Some("/tmp/.X11-unix".into());
+    sandbox.env.push(("DISPLAY".into(), format!(":{}", display.number).into()));
+    sandbox.env.push(("SDL_VIDEODRIVER".into(), "x11".into()));
+    let began = Instant::now();
+    let mut game = sandbox.start().unwrap();
+    while display.colours(&place) < 50 {
+        assert!(began.elapsed() < Duration::from_secs(60), "no picture: {}", place.log());
+        assert_eq!(game.try_wait(), None, "{}", place.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!("first picture after {:?}, {:?}", began.elapsed(), game.usage());
+    assert!(place.path("home/.local/share/chocolate-doom").exists(), "{}", place.log());
+    game.stop(Duration::from_secs(5));
+    let exit = game.wait_timeout(Duration::from_secs(10)).expect("it ends");
+    assert!(matches!(exit, Exit::Code(_) | Exit::Signal(_)), "{exit:?}");
+}
