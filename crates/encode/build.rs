@@ -63,13 +63,8 @@ const VPX_FUNCTIONS: &[&str] = &[
 
 const VPX_TYPES: &[&str] = &["vp8e_enc_control_id"];
 
-const VPX_CONSTANTS: &[&str] = &[
-    "KITE_.*",
-    "VPX_CODEC_(OK|CX_FRAME_PKT)",
-    "VPX_IMG_FMT_I420",
-    "VPX_CBR",
-    "VPX_KF_DISABLED",
-];
+const VPX_CONSTANTS: &[&str] =
+    &["KITE_.*", "VPX_CODEC_(OK|CX_FRAME_PKT)", "VPX_IMG_FMT_I420", "VPX_CBR", "VPX_KF_DISABLED"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -86,7 +81,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Links the library and returns the folders of its headers.
 fn probe(library: &str, at_least: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let found = pkg_config::Config::new().atleast_version(at_least).probe(library).map_err(|error| {
-        format!("{library} {at_least} or later is needed with its headers (Debian: lib{}-dev): {error}", library.trim_start_matches("lib"))
+        format!(
+            "{library} {at_least} or later is needed with its headers (Debian: lib{}-dev): {error}",
+            library.trim_start_matches("lib")
+        )
     })?;
     Ok(found.include_paths)
 }

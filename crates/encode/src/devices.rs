@@ -20,9 +20,8 @@ impl Devices {
     }
 
     fn find_in(dev: &Path) -> Devices {
-        let is_render_node = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"renderD"))
-        };
+        let is_render_node =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"renderD"));
         let entries = fs::read_dir(dev.join("dri")).into_iter().flatten().flatten();
         let mut render_nodes: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_render_node).collect();
         render_nodes.sort();

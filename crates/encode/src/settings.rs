@@ -1,7 +1,6 @@
 //! What to encode, and how.
 
 use std::num::NonZeroUsize;
-use std::thread;
 
 use media::{Bitrate, ColorMatrix, FrameRate, Size, VideoCodec};
 
@@ -61,11 +60,8 @@ impl VideoSettings {
         }
     }
 
-    /// Threads of software encoding.
+    /// Threads of libx264.
     pub(crate) fn thread_count(&self) -> usize {
-        self.threads.map_or_else(
-            || av::threads_for(self.size, thread::available_parallelism().map_or(1, NonZeroUsize::get)),
-            NonZeroUsize::get,
-        )
+        self.threads.map_or_else(|| av::threads_for(self.size, av::processors()), NonZeroUsize::get)
     }
 }

@@ -7,7 +7,7 @@ mod sys;
 
 use media::{Bitrate, ColorMatrix, Picture, Size};
 
-pub(crate) use plan::{Adaptation, Candidate, candidates, threads_for};
+pub(crate) use plan::{Adaptation, Candidate, candidates, processors, threads_for};
 
 use crate::VideoSettings;
 

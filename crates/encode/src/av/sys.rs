@@ -176,9 +176,7 @@ fn set_meaning(frame: &mut ffi::AVFrame, size: Size, matrix: ColorMatrix, pts: i
     (frame.colorspace, frame.color_primaries, frame.color_trc) = color;
 }
 
-fn color_of(
-    matrix: ColorMatrix,
-) -> (ffi::AVColorSpace, ffi::AVColorPrimaries, ffi::AVColorTransferCharacteristic) {
+fn color_of(matrix: ColorMatrix) -> (ffi::AVColorSpace, ffi::AVColorPrimaries, ffi::AVColorTransferCharacteristic) {
     match matrix {
         ColorMatrix::Bt709 => (ffi::AVCOL_SPC_BT709, ffi::AVCOL_PRI_BT709, ffi::AVCOL_TRC_BT709),
         ColorMatrix::Bt601 => (ffi::AVCOL_SPC_SMPTE170M, ffi::AVCOL_PRI_SMPTE170M, ffi::AVCOL_TRC_SMPTE170M),
