@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, chmodat, mknodat, open, openat, unlinkat};
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +114,7 @@ fn confine(birth: &Birth) -> Result<(), Failure> {
     rustix::thread::set_no_new_privs(true).step(|| "forbid new privileges".into())?;
     sys::install_filter(&filter::program(birth.request.syscalls)).step(|| "install the system call filter".into())?;
     // The game's uid in a user namespace is also init's.
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).step(|| "hide init".into())?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step(|| "hide init".into())?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step(|| "tie init to its helper".into())?;
     // The helper may have died before the line above.
     let mut line = [PollFd::new(&birth.go, PollFlags::IN)];
@@ -153,6 +153,8 @@ fn become_game(birth: &Birth, groups: &[u32]) -> Failure {
     let request = &birth.request;
     let prepared = (|| {
         rustix::process::setsid().step(|| "begin a session".into())?;
+        // Init is hidden, and so far this process too: its files in /proc would be closed to it in a user namespace.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step(|| "show the game's process".into())?;
         fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE).step(|| "set the out-of-memory score".into())?;
         set_limits(request, &birth.enforced)?;
         if !birth.owner.mapped {
@@ -164,6 +166,7 @@ fn become_game(birth: &Birth, groups: &[u32]) -> Failure {
             rustix::thread::set_thread_res_uid(uid, uid, uid).step(|| "set the user".into())?;
         }
         keep_only(CapabilitySet::empty()).step(|| "drop capabilities".into())?;
+        sys::reset_signals().step(|| "reset the signals".into())?;
         rustix::process::chdir(&request.working_dir).map_err(|error| Failure {
             step: format!("enter {}", request.working_dir.display()),
             detail: error.to_string(),
@@ -173,7 +176,6 @@ fn become_game(birth: &Birth, groups: &[u32]) -> Failure {
     if let Err(failure) = prepared {
         return failure;
     }
-    sys::reset_signals();
     let output = || match birth.output.as_ref().map(OwnedFd::try_clone) {
         Some(Ok(output)) => Stdio::from(output),
         Some(Err(_)) | None => Stdio::null(),

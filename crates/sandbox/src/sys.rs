@@ -125,12 +125,19 @@ pub(crate) fn read_signal(descriptor: &OwnedFd) -> io::Result<u32> {
     }
 }
 
-/// Gives every signal its default action, as a new program expects.
-pub(crate) fn reset_signals() {
+/// Gives every signal its default action and lets all through, as a new program expects: init blocks some, and both go
+/// with a process through `exec`.
+pub(crate) fn reset_signals() -> io::Result<()> {
     for signal in 1..=64 {
         // SAFETY: SIG_DFL installs no handler. Signals that cannot be changed answer with an error, which is right.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    // SAFETY: a signal set is plain integers, made valid by `sigemptyset`; the calls only touch that local variable.
+    done(unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()).into()
+    })
 }
 
 /// Names the host as this UTS namespace sees it.

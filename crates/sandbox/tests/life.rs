@@ -81,6 +81,28 @@ fn orphans_are_buried() {
 }
 
 #[test]
+fn signals_are_as_a_new_program_expects() {
+    let place = Place::new();
+    let status = place.output("exec cat /proc/self/status");
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        // Without those that the C library keeps for itself, 32 and 33.
+        u64::from_str_radix(line.trim(), 16).unwrap() & !0x1_8000_0000
+    };
+    assert_eq!((mask("SigBlk:"), mask("SigIgn:"), mask("SigCgt:")), (0, 0, 0), "{status}");
+}
+
+#[test]
+fn a_game_without_a_handler_ends_at_once() {
+    let place = Place::new();
+    let mut running = start(&place, "echo ready; exec sleep 100");
+    let asked = Instant::now();
+    running.stop(Duration::from_secs(20));
+    assert_eq!(running.wait_timeout(Duration::from_secs(10)), Some(Exit::Signal(15)));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+}
+
+#[test]
 fn a_polite_game_ends_itself() {
     let place = Place::new();
     let mut running = start(&place, "trap 'echo saved; exit 3' TERM; echo ready; while :; do sleep 0.05; done");
