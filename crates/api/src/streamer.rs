@@ -56,6 +56,9 @@ pub struct NetworkSettings {
     pub bind: IpAddr,
     /// Addresses put into ICE candidates. With NAT 1:1 these are the public ones. Never empty.
     pub advertise: Vec<IpAddr>,
+    /// Port put into ICE candidates when a port mapping makes it another than the bound one; `None`: the bound one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise_port: Option<u16>,
     /// First UDP and TCP port that may be used.
     pub port_min: u16,
     /// Last port, inclusive. A session takes one port, UDP and TCP alike.
