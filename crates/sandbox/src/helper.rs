@@ -97,7 +97,7 @@ struct Life {
     watched: Vec<PathBuf>,
     disk_bytes: u64,
     /// Open while init may live: its end of file tells init that we are gone.
-    _go: UnixStream,
+    go: UnixStream,
 }
 
 /// What was decided about how the game ends.
@@ -154,7 +154,7 @@ impl Life {
                     output: log,
                     watched,
                     disk_bytes,
-                    _go: go,
+                    go,
                 };
                 match life.release() {
                     Ok(()) => Ok(life),
@@ -170,17 +170,20 @@ impl Life {
 
     /// Lets init go on, and waits until the game runs.
     fn release(&mut self) -> Result<(), Failure> {
-        self.group.attach(self.init_pid).step(|| "put the game into its control group".into())?;
-        io::Write::write_all(&mut &self._go, b"!").step(|| "start init".into())?;
-        loop {
-            match self.next_report().step(|| "wait for init".into())? {
-                Some(Report::Started) => break,
-                Some(Report::Failed(failure)) => return Err(failure),
-                // Cannot come first; and then its status would be lost, so say so.
-                Some(Report::Ended(status)) => return Err(format!("status {status}")).step(|| "see the game start".into()),
-                None => {
-                    return Err("it was killed while it built the world (is the memory limit too low?)").step(|| "start init".into());
-                }
+        let joined = self.group.attach(self.init_pid).step(|| "put the game into its control group".into());
+        let begun = joined.and_then(|()| io::Write::write_all(&mut &self.go, b"!").step(|| "start init".into()));
+        if begun.is_err() {
+            // Init may have failed before, and then it said why.
+            self.kill();
+        }
+        match self.next_report().step(|| "wait for init".into())? {
+            Some(Report::Started) => {}
+            Some(Report::Failed(failure)) => return Err(failure),
+            // Cannot come first; and then its status would be lost, so say so.
+            Some(Report::Ended(status)) => return Err(format!("status {status}")).step(|| "see the game start".into()),
+            None => {
+                begun?;
+                return Err("it was killed while it built the world (is the memory limit too low?)").step(|| "start init".into());
             }
         }
         self.game_pid = children(self.init_pid).first().copied().unwrap_or(self.init_pid);

@@ -56,10 +56,6 @@ pub(crate) struct Birth {
 
 /// Runs init to its end.
 pub(crate) fn run(mut birth: Birth) -> ! {
-    let mut byte = [0];
-    if birth.go.read_exact(&mut byte).is_err() {
-        sys::exit_now(1);
-    }
     let code = match live(&mut birth) {
         Ok(status) => {
             report(&birth.reports, &Report::Ended(status));
@@ -82,12 +78,14 @@ fn report(reports: &UnixDatagram, report: &Report) {
 
 fn live(birth: &mut Birth) -> Result<i32, Option<Failure>> {
     let signals = sys::signal_descriptor(&[libc::SIGCHLD, libc::SIGTERM]).step(|| "block signals".into())?;
-    sys::unshare(libc::CLONE_NEWCGROUP).step(|| "make a cgroup namespace".into())?;
     sys::set_host_name("kite").step(|| "name the host".into())?;
     if birth.request.network == Network::None {
         sys::raise_loopback().step(|| "turn the loopback on".into())?;
     }
     let world = world::build(&birth.request, birth.owner, birth.package_ids.take().as_ref(), birth.fuse.take())?;
+    // Joining a control group makes the kernel wait for all processors: the helper does it meanwhile.
+    birth.go.read_exact(&mut [0]).step(|| "wait for the helper".into())?;
+    sys::unshare(libc::CLONE_NEWCGROUP).step(|| "make a cgroup namespace".into())?;
     confine(birth)?;
     let (game, failed) = start_game(birth, &world.device_groups)?;
     if failed {

@@ -36,10 +36,10 @@ const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// What of `/etc` is harmless and needed: the linker, fonts, certificates, time zone, and the settings of graphics and
 /// sound libraries.
-const ETC: [&str; 28] = [
+const ETC: [&str; 29] = [
     "OpenCL", "X11", "alternatives", "asound.conf", "ca-certificates", "debian_version", "drirc", "fonts", "glvnd",
     "gtk-2.0", "gtk-3.0", "host.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "libva.conf", "locale.alias",
-    "localtime", "magic", "mime.types", "openal", "os-release", "pulse", "ssl", "timezone", "timidity", "vulkan", "xdg",
+    "localtime", "magic", "mime.types", "openal", "os-release", "pulse", "ssl/certs", "ssl/openssl.cnf", "timezone", "timidity", "vulkan", "xdg",
 ];
 
 /// Files of `/proc` that say something about the host and nothing to a game.

@@ -4,6 +4,7 @@ mod world;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 
 use sandbox::{Exit, Network, StartError};
 use world::{Place, is_root, wait_for_log};
@@ -193,6 +194,34 @@ fn nothing_of_the_callers_environment_or_descriptors_leaks() {
     assert!(!output.contains("CARGO"), "{output}");
     let open: Vec<&str> = output.lines().filter_map(|line| line.split_once(" -> ").map(|(_, target)| target)).collect();
     assert!(open.iter().all(|target| *target == "/dev/null" || target.starts_with("pipe:")), "{output}");
+}
+
+#[test]
+fn its_sockets_are_there_and_no_others() {
+    let place = Place::new();
+    fs::create_dir(place.path("x11")).unwrap();
+    let listen = |name: &str| UnixListener::bind(place.path(name)).unwrap();
+    let (wayland, pulse, x11) = (listen("wayland-0"), listen("pulse"), listen("x11/X0"));
+    let _other = listen("wayland-1");
+    let mut sandbox = place.script(
+        "echo $WAYLAND_DISPLAY $DISPLAY $PULSE_SERVER $XDG_RUNTIME_DIR; ls $XDG_RUNTIME_DIR /tmp/.X11-unix
+         rm -f /tmp/.X11-unix/X0 $XDG_RUNTIME_DIR/pulse 2>&1 | sed 's/.*: //'
+         for s in $XDG_RUNTIME_DIR/wayland-0 $XDG_RUNTIME_DIR/pulse /tmp/.X11-unix/X0; do
+             perl -MIO::Socket::UNIX -e 'print IO::Socket::UNIX->new(Peer => shift) ? \"connected\\n\" : \"$!\\n\"' $s
+         done",
+    );
+    sandbox.sockets = sandbox::Sockets {
+        wayland: Some(place.path("wayland-0")),
+        x11_dir: Some(place.path("x11")),
+        pulse: Some(place.path("pulse")),
+    };
+    let (_, output) = place.run(sandbox);
+    assert!(output.starts_with("wayland-0 :0 unix:/run/kite/pulse /run/kite\n"), "{output}");
+    assert!(!output.contains("wayland-1"), "{output}");
+    assert!(output.ends_with("connected\nconnected\nconnected\n"), "{output}");
+    for listener in [wayland, pulse, x11] {
+        listener.accept().unwrap();
+    }
 }
 
 #[test]
