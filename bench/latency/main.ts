@@ -10,8 +10,9 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { launchChromium } from "e2e/lib/browser.ts";
+import { ROOT } from "e2e/lib/kite.ts";
 
-import { ROOT } from "../products/probe.ts";
+import { kite } from "../products/kite.ts";
 import type { Format, Product } from "../products/product.ts";
 import { selkies } from "../products/selkies.ts";
 import { judge, ratios } from "./judge.ts";
@@ -25,7 +26,12 @@ const FORMATS: Readonly<Record<string, Format>> = {
   "1080p60": { width: 1920, height: 1080, framesPerSecond: 60 },
 };
 
-const PRODUCTS: readonly Product[] = [selkies("websockets"), selkies("webrtc")];
+const PRODUCTS: readonly Product[] = [
+  kite("kite", "probe-x11"),
+  kite("kite-wayland", "probe-wayland"),
+  selkies("websockets"),
+  selkies("webrtc"),
+];
 /** What the ratios are of. */
 const OURS = "kite";
 

@@ -8,10 +8,11 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { binary } from "e2e/lib/kite.ts";
 import { freePort, start, until } from "e2e/lib/programs.ts";
 import type { Program } from "e2e/lib/programs.ts";
 
-import { inboundVideoBytes, probeBinary } from "./probe.ts";
+import { inboundVideoBytes } from "./traffic.ts";
 import type { Format, Product, Running } from "./product.ts";
 
 const VERSION = "2.1.0";
@@ -86,7 +87,7 @@ async function startPrograms(format: Format, directory: string, mode: string): P
       ]),
     );
     await until("pulseaudio", () => existsSync(`${home}/pulse.socket`));
-    programs.push(program("probe", probeBinary("probe-x11"), []));
+    programs.push(program("probe", binary("probe-x11"), []));
     programs.push(
       program("selkies", selkies, [
         "--addr=127.0.0.1",

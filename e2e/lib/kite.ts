@@ -1,0 +1,106 @@
+/** Starts and stops a whole Kite installation for one test or benchmark. */
+
+import { cpSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { freePort, start, until } from "./programs.ts";
+import type { Program } from "./programs.ts";
+
+/** The checkout. */
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Media ports that an installation gets: as many as sessions that a test can have at once. */
+const MEDIA_PORTS = 40;
+
+/** Directory of the built programs. */
+export function binaries(): string {
+  return process.env["KITE_BIN_DIR"] ?? join(process.env["CARGO_TARGET_DIR"] ?? join(ROOT, "target"), "debug");
+}
+
+/** Path of a built program. */
+export function binary(name: string): string {
+  const path = join(binaries(), name);
+  if (!existsSync(path)) throw new Error(`${path} is not built: run ./x build`);
+  return path;
+}
+
+/** A running `kite up`. */
+export interface Kite {
+  /** Like `http://127.0.0.1:40123`. */
+  readonly base: string;
+  /** Directory of the database and everything else that is kept. */
+  readonly data: string;
+  readonly program: Program;
+  /** Ends it and removes what it kept; throws when it does not end by itself. */
+  stop(): Promise<void>;
+}
+
+/** What can be chosen for an installation. */
+export interface KiteOptions {
+  /** Directories of packages, or packages; the demo games when not given. */
+  readonly games?: readonly string[];
+  /** Sessions at once. */
+  readonly sessions?: number;
+  /** More arguments of `kite up`. */
+  readonly arguments?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Where the log goes; in the data directory when not given. */
+  readonly log?: string;
+}
+
+/** A package of the probe: its manifest and the built program next to it. */
+export function probePackage(name: "probe-x11" | "probe-wayland", directory: string): string {
+  const target = join(directory, name);
+  mkdirSync(target, { recursive: true });
+  cpSync(join(ROOT, "bench", "apps", name), target, { recursive: true });
+  copyFileSync(binary(name), join(target, name));
+  return target;
+}
+
+/** Starts `kite up` on a free port with data of its own, and waits until it is well. */
+export async function startKite(options: KiteOptions = {}): Promise<Kite> {
+  const data = mkdtempSync(join(tmpdir(), "kite-e2e-"));
+  const [port, mediaPort] = [await freePort(), await freePort()];
+  const firstMediaPort = Math.min(mediaPort, 65_535 - MEDIA_PORTS);
+  const games = options.games ?? [join(ROOT, "games")];
+  const program = start({
+    name: "kite up",
+    command: binary("kite"),
+    arguments: [
+      "up",
+      `--listen=127.0.0.1:${port}`,
+      `--data=${join(data, "data")}`,
+      `--runtime=${join(data, "run")}`,
+      `--web=${join(ROOT, "web", "app", "dist")}`,
+      `--ports=${firstMediaPort}-${firstMediaPort + MEDIA_PORTS - 1}`,
+      ...games.map((directory) => `--games=${directory}`),
+      ...(options.sessions === undefined ? [] : [`--sessions=${options.sessions}`]),
+      ...(options.arguments ?? []),
+    ],
+    ...(options.environment ? { environment: options.environment } : {}),
+    log: options.log ?? join(data, "kite.log"),
+  });
+  const base = `http://127.0.0.1:${port}`;
+  try {
+    await until("kite up", async () => {
+      if (program.exitCode() !== null) throw new Error(`kite up ended with ${program.exitCode()}:\n${program.output()}`);
+      return (await fetch(`${base}/healthz`).catch(() => undefined))?.ok;
+    });
+  } catch (error) {
+    await program.stop();
+    throw error;
+  }
+  return {
+    base,
+    data,
+    program,
+    async stop() {
+      const output = program.output();
+      await program.stop(15_000);
+      if (program.exitCode() !== 0) throw new Error(`kite up ended with ${program.exitCode()}:\n${output.slice(-4000)}`);
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
