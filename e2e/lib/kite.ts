@@ -1,6 +1,6 @@
 /** Starts and stops a whole Kite installation for one test or benchmark. */
 
-import { cpSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,6 +13,14 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Media ports that an installation gets: as many as sessions that a test can have at once. */
 const MEDIA_PORTS = 40;
+
+const WIDE_LIMITS = `
+[limits]
+sessions_per_player = 100
+creations_per_minute = 6000
+creation_burst = 1000
+offers_per_minute = 600
+`;
 
 /** Directory of the built programs. */
 export function binaries(): string {
@@ -45,6 +53,8 @@ export interface KiteOptions {
   readonly sessions?: number;
   /** More arguments of `kite up`. */
   readonly arguments?: readonly string[];
+  /** `config.toml`; without it the limits are wide, so that a test can make many sessions. */
+  readonly config?: string;
   readonly environment?: Readonly<Record<string, string>>;
   /** Where the log goes; in the data directory when not given. */
   readonly log?: string;
@@ -62,6 +72,8 @@ export function probePackage(name: "probe-x11" | "probe-wayland", directory: str
 /** Starts `kite up` on a free port with data of its own, and waits until it is well. */
 export async function startKite(options: KiteOptions = {}): Promise<Kite> {
   const data = mkdtempSync(join(tmpdir(), "kite-e2e-"));
+  mkdirSync(join(data, "data"), { mode: 0o700 });
+  writeFileSync(join(data, "data", "config.toml"), options.config ?? WIDE_LIMITS);
   const [port, mediaPort] = [await freePort(), await freePort()];
   const firstMediaPort = Math.min(mediaPort, 65_535 - MEDIA_PORTS);
   const games = options.games ?? [join(ROOT, "games")];
