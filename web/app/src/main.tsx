@@ -1,0 +1,26 @@
+//! Kite's portal: the catalogue and the play page, over the SDK.
+
+import { Api } from "@kite-cloud/sdk";
+import { render } from "preact";
+import { CataloguePage } from "./catalogue.tsx";
+import { GamePage } from "./game.tsx";
+import { Message } from "./message.tsx";
+import { useRoute } from "./route.ts";
+import "./style.css";
+
+const api = new Api();
+
+function Portal() {
+  const route = useRoute();
+  switch (route.name) {
+    case "catalogue":
+      return <CataloguePage api={api} />;
+    case "game":
+      return <GamePage key={route.app} api={api} name={route.app} query={route.query} />;
+    case "unknown":
+      return <Message title="There is nothing here" text="The address may be mistyped." home />;
+  }
+}
+
+const element = document.getElementById("app");
+if (element !== null) render(<Portal />, element);

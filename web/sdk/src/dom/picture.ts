@@ -1,0 +1,182 @@
+//! Frames to the screen, by the fastest way that this browser has, chosen at run time:
+//!
+//! 1. a worker reads the track's frames and draws them into the page's canvas (measured fastest, see docs/decisions),
+//! 2. the page does the same, where workers are forbidden,
+//! 3. `<video>`, where frames cannot be read.
+//!
+//! Always the newest frame; nothing is queued. The last picture stays while a connection is replaced.
+
+import type { ShownFrame } from "../core/ledger.js";
+import type { PictureKind } from "../core/statistics.js";
+import { type FromFrameWorker, frameWorker, type ToFrameWorker } from "./frame-worker.js";
+import { type FrameWithMetadata, trackProcessor } from "./platform.js";
+
+export interface ShownPicture extends ShownFrame {
+  readonly width: number;
+  readonly height: number;
+}
+
+export type OnShown = (shown: ShownPicture) => void;
+
+export interface Picture {
+  readonly kind: PictureKind;
+  /** Holds the canvas or video; fills its parent. */
+  readonly element: HTMLElement;
+  /** Shows this track from now on. */
+  attach(track: MediaStreamTrack): void;
+  dispose(): void;
+}
+
+/** The best way that works here, or the wanted one where it works. */
+export function createPicture(onShown: OnShown, wanted?: PictureKind): Picture {
+  const canRead = trackProcessor() !== null;
+  if (canRead && wanted !== "video") {
+    const worker = wanted === "canvas" ? null : startWorker();
+    return worker === null ? canvasPicture(onShown) : workerPicture(onShown, worker);
+  }
+  return videoPicture(onShown);
+}
+
+function startWorker(): Worker | null {
+  if (typeof Worker === "undefined" || !("transferControlToOffscreen" in HTMLCanvasElement.prototype)) return null;
+  const url = URL.createObjectURL(new Blob([`(${frameWorker.toString()})()`], { type: "text/javascript" }));
+  try {
+    return new Worker(url, { name: "kite-frames" });
+  } catch {
+    // A content security policy without `worker-src blob:`.
+    return null;
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+function pictureElement<Name extends "canvas" | "video" | "div">(name: Name): HTMLElementTagNameMap[Name] {
+  const element = document.createElement(name);
+  element.className = "kite-picture";
+  return element;
+}
+
+function workerPicture(onShown: OnShown, worker: Worker): Picture {
+  const element = pictureElement("canvas");
+  let offscreen: OffscreenCanvas | null = element.transferControlToOffscreen();
+  const Processor = trackProcessor();
+  worker.onmessage = ({ data }: MessageEvent<FromFrameWorker>) => {
+    onShown({ ...data, shownMs: data.shownEpochMs - performance.timeOrigin });
+  };
+  return {
+    kind: "worker-canvas",
+    element,
+    attach(track) {
+      if (Processor === null) return;
+      const frames = new Processor({ track, maxBufferSize: 1 }).readable;
+      const message: ToFrameWorker = offscreen === null ? { frames } : { canvas: offscreen, frames };
+      worker.postMessage(message, offscreen === null ? [frames] : [offscreen, frames]);
+      offscreen = null;
+    },
+    dispose() {
+      worker.terminate();
+    },
+  };
+}
+
+function canvasPicture(onShown: OnShown): Picture {
+  const element = pictureElement("canvas");
+  const context = element.getContext("2d", { alpha: false, desynchronized: true });
+  const Processor = trackProcessor();
+  let reader: ReadableStreamDefaultReader<VideoFrame> | null = null;
+
+  const draw = (frame: FrameWithMetadata): void => {
+    const { displayWidth: width, displayHeight: height } = frame;
+    if (element.width !== width || element.height !== height) {
+      element.width = width;
+      element.height = height;
+    }
+    context?.drawImage(frame, 0, 0, width, height);
+    onShown({ rtpTimestamp: frame.metadata?.().rtpTimestamp ?? null, shownMs: performance.now(), width, height });
+  };
+  const run = async (frames: ReadableStreamDefaultReader<VideoFrame>): Promise<void> => {
+    for (;;) {
+      const { value: frame, done } = await frames.read();
+      if (done) return;
+      try {
+        if (frames === reader) draw(frame);
+      } finally {
+        frame.close();
+      }
+    }
+  };
+  return {
+    kind: "canvas",
+    element,
+    attach(track) {
+      if (Processor === null) return;
+      reader?.cancel().catch(() => {});
+      reader = new Processor({ track, maxBufferSize: 1 }).readable.getReader();
+      run(reader).catch(() => {});
+    },
+    dispose() {
+      reader?.cancel().catch(() => {});
+      reader = null;
+    },
+  };
+}
+
+function videoPicture(onShown: OnShown): Picture {
+  const element = pictureElement("div");
+  let current: HTMLVideoElement | null = null;
+
+  const follow = (video: HTMLVideoElement): void => {
+    video.requestVideoFrameCallback((now, metadata) => {
+      if (video.srcObject === null) return;
+      // The first new frame is there: only now the old picture may go.
+      while (video.previousSibling !== null) drop(video.previousSibling as HTMLVideoElement);
+      const { rtpTimestamp, width, height, expectedDisplayTime } = metadata;
+      onShown({ rtpTimestamp: rtpTimestamp ?? null, shownMs: Math.max(now, expectedDisplayTime), width, height });
+      follow(video);
+    });
+  };
+  const drop = (video: HTMLVideoElement): void => {
+    video.srcObject = null;
+    video.remove();
+  };
+  return {
+    kind: "video",
+    element,
+    attach(track) {
+      const video = document.createElement("video");
+      video.className = "kite-picture";
+      video.autoplay = true;
+      // Sound has an element of its own, so that waiting for it cannot delay the picture.
+      video.muted = true;
+      video.playsInline = true;
+      video.disablePictureInPicture = true;
+      video.srcObject = new MediaStream([track]);
+      element.append(video);
+      current = video;
+      if ("requestVideoFrameCallback" in video) follow(video);
+      else followByTime(video, onShown, () => current === video);
+      video.play().catch(() => {});
+    },
+    dispose() {
+      current = null;
+      for (const video of [...element.querySelectorAll("video")]) drop(video);
+    },
+  };
+}
+
+/** Without `requestVideoFrameCallback` a frame is noticed by the time that has moved on, at the next display frame. */
+function followByTime(video: HTMLVideoElement, onShown: OnShown, isCurrent: () => boolean): void {
+  let lastTime = -1;
+  const look = (now: number): void => {
+    if (!isCurrent()) {
+      video.remove();
+      return;
+    }
+    if (video.currentTime !== lastTime && video.videoWidth > 0) {
+      lastTime = video.currentTime;
+      onShown({ rtpTimestamp: null, shownMs: now, width: video.videoWidth, height: video.videoHeight });
+    }
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}

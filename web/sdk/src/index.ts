@@ -1,0 +1,24 @@
+//! Kite's SDK for browsers: `createPlayer` plays a session, `Api` makes one.
+
+export type { Disposer, ListenOptions } from "./core/events.js";
+export type { LatencySummary, Legs, Matching } from "./core/ledger.js";
+export type { PlayerState } from "./core/machine.js";
+export { endTitle } from "./core/reasons.js";
+export type { Summary } from "./core/samples.js";
+export type { PictureKind, PlayerStatistics } from "./core/statistics.js";
+export type { ShownPicture } from "./dom/picture.js";
+export { createPlayer, type Player, type PlayerEvents, type PlayerOptions } from "./player.js";
+export type { PointerMode, StreamStatistics } from "./protocol/wire.generated.js";
+export { Api, ApiError, type ApiOptions } from "./rest/client.js";
+export type {
+  App,
+  AppList,
+  CreatedSession,
+  CreateSession,
+  InputProfile,
+  Session,
+  SessionState,
+  SpecRange,
+  StreamSpec,
+  TouchControl,
+} from "./rest/types.js";

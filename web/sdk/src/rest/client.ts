@@ -1,0 +1,126 @@
+//! The REST calls of a player: the catalogue, a session, an offer. Every call takes an `AbortSignal` and ends in time.
+
+import type { AppList, CreatedSession, CreateSession, Problem, Session } from "./types.js";
+
+/** What the server refused, or that it could not be reached (`status` 0). `message` is a sentence for the player. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  /** The word of the problem: `no_capacity`, `token_expired` ...; `unreachable` without an answer. */
+  readonly kind: string;
+  readonly status: number;
+  readonly remedy: string;
+  readonly retryAfterMs: number | null;
+
+  constructor(kind: string, status: number, message: string, remedy: string, retryAfterMs: number | null = null) {
+    super(message);
+    this.kind = kind;
+    this.status = status;
+    this.remedy = remedy;
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  /** True where the same request may succeed later. */
+  get isTemporary(): boolean {
+    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
+  }
+}
+
+const TYPE_PREFIX = "urn:kite:problem:";
+/** An answer that takes longer is given up. An offer waits on the server until the game runs, up to 30 s. */
+const TIMEOUT_MS = 45_000;
+
+export interface Answer {
+  readonly sdp: string;
+  /** Where to DELETE the peer; `null` when the server told none. */
+  readonly location: string | null;
+}
+
+export interface ApiOptions {
+  /** Where the server is; the page's origin when not given. */
+  readonly base?: string | undefined;
+}
+
+export class Api {
+  readonly base: URL;
+
+  constructor(options: ApiOptions = {}) {
+    this.base = new URL(options.base ?? "/", globalThis.location?.href);
+  }
+
+  async #request(path: string, init: RequestInit, signal: AbortSignal | undefined): Promise<Response> {
+    const timeout = AbortSignal.timeout(TIMEOUT_MS);
+    let response: Response;
+    try {
+      response = await fetch(new URL(path, this.base), {
+        ...init,
+        signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+      });
+    } catch (error) {
+      signal?.throwIfAborted();
+      const detail =
+        error instanceof DOMException && error.name === "TimeoutError" ? "did not answer in time" : "cannot be reached";
+      throw new ApiError("unreachable", 0, `The server ${detail}.`, "Check your connection and try again.");
+    }
+    if (!response.ok) throw await refusal(response);
+    return response;
+  }
+
+  /** @throws ApiError */
+  async apps(signal?: AbortSignal): Promise<AppList> {
+    const response = await this.#request("/v1/apps", { headers: { accept: "application/json" } }, signal);
+    return (await response.json()) as AppList;
+  }
+
+  /** @throws ApiError */
+  async createSession(request: CreateSession, signal?: AbortSignal): Promise<CreatedSession> {
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request) };
+    return (await (await this.#request("/v1/sessions", init, signal)).json()) as CreatedSession;
+  }
+
+  /** @throws ApiError */
+  async session(id: string, token: string, signal?: AbortSignal): Promise<Session> {
+    const init = { headers: bearer(token) };
+    return (await (await this.#request(sessionPath(id), init, signal)).json()) as Session;
+  }
+
+  /** Ends a session. Survives the page, so that a closed tab frees its place. @throws ApiError */
+  async endSession(id: string, token: string): Promise<void> {
+    await this.#request(sessionPath(id), { method: "DELETE", headers: bearer(token), keepalive: true }, undefined);
+  }
+
+  /** WHEP: the offer in, the answer out. @throws ApiError */
+  async offer(path: string, token: string, sdp: string, signal?: AbortSignal): Promise<Answer> {
+    const init = { method: "POST", headers: { ...bearer(token), "content-type": "application/sdp" }, body: sdp };
+    const response = await this.#request(path, init, signal);
+    return { sdp: await response.text(), location: response.headers.get("location") };
+  }
+
+  /** WHEP: the peer goes. @throws ApiError */
+  async endPeer(location: string, token: string): Promise<void> {
+    await this.#request(location, { method: "DELETE", headers: bearer(token), keepalive: true }, undefined);
+  }
+
+  /** Address of a WebSocket of the server. */
+  socketUrl(path: string): URL {
+    const url = new URL(path, this.base);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    return url;
+  }
+}
+
+export function sessionPath(id: string): string {
+  return `/v1/sessions/${encodeURIComponent(id)}`;
+}
+
+function bearer(token: string): Record<string, string> {
+  return { authorization: `Bearer ${token}` };
+}
+
+async function refusal(response: Response): Promise<ApiError> {
+  const isProblem = response.headers.get("content-type")?.startsWith("application/problem+json") ?? false;
+  const problem = isProblem ? ((await response.json().catch(() => null)) as Partial<Problem> | null) : null;
+  const kind = problem?.type?.startsWith(TYPE_PREFIX) ? problem.type.slice(TYPE_PREFIX.length) : "unexpected_answer";
+  const detail = problem?.detail ?? `The server answered with status ${response.status}.`;
+  const retryAfterMs = problem?.retry_after_s === undefined ? null : problem.retry_after_s * 1000;
+  return new ApiError(kind, response.status, detail, problem?.remedy ?? "Try again later.", retryAfterMs);
+}
