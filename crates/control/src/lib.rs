@@ -1,1 +1,24 @@
 //! Control plane: REST API, session links, placement, catalogue, portal files.
+//!
+//! `http/` (one file a noun) asks `app/`, which decides and asks `store/`, the only place with SQL. `coordinator/` holds what
+//! lives as long as the process: the node link, who watches which session. `reconcile/` makes what is equal to what shall be.
+//!
+//! Deliberately absent: media (it never passes through here), the GPU, Wayland, processes.
+
+mod app;
+mod coordinator;
+mod http;
+mod reconcile;
+mod serve;
+mod settings;
+mod stop;
+mod store;
+
+pub use self::serve::{OPERATOR_TOKEN_FILE, Running, ServeError, serve};
+pub use self::settings::{Limits, Settings};
+
+/// The OpenAPI document, as `/openapi.json` serves it and `docs/openapi.json` holds it.
+#[must_use]
+pub fn openapi_json() -> String {
+    http::openapi_json()
+}

@@ -1,0 +1,94 @@
+//! What the API does, a file a noun: logic between `http/` and `store/`.
+//!
+//! Deliberately absent: HTTP types, SQL.
+
+pub(crate) mod access;
+pub(crate) mod admission;
+pub(crate) mod catalogue;
+pub(crate) mod offers;
+pub(crate) mod rate;
+pub(crate) mod sessions;
+pub(crate) mod token;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use api::clock::UtcTime;
+use api::problem::{Problem, ProblemKind};
+use api::rest::{Health, HealthStatus, MAX_SDP_BYTES, ServiceLimits};
+
+use self::admission::Refused;
+use self::catalogue::Catalogue;
+use self::rate::RateLimit;
+use self::token::TokenHash;
+use crate::coordinator::Coordinator;
+use crate::settings::Settings;
+use crate::store::{Store, StoreError};
+
+/// Everything that a request needs.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) coordinator: Arc<Coordinator>,
+    /// Of the operator's token.
+    pub(crate) operator: TokenHash,
+    /// How often players may create sessions.
+    pub(crate) creations: RateLimit,
+    /// Hashes players' addresses, so that none of them is stored. Lives as long as the process.
+    pub(crate) player_key: [u8; 32],
+    /// True as soon as the service is being stopped.
+    pub(crate) stopping: AtomicBool,
+}
+
+/// The wall clock.
+pub(crate) fn now() -> UtcTime {
+    UtcTime::from_system(SystemTime::now())
+}
+
+/// What the client is told when the store failed; what happened stands in the log.
+pub(crate) fn broken(error: StoreError) -> Problem {
+    tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+    ProblemKind::Internal.plain()
+}
+
+/// Whole seconds, at most what the contract can say.
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+impl Plane {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Could anybody have a session now?
+    pub(crate) async fn health(&self) -> Result<Health, Problem> {
+        let usage = self.store.usage("").await.map_err(broken)?;
+        let detail = if self.is_stopping() {
+            Some(Refused::Stopping.sentence())
+        } else {
+            admission::admit_any(&self.coordinator.node(), usage).err().map(|refused| refused.sentence())
+        };
+        let status = if detail.is_some() { HealthStatus::Degraded } else { HealthStatus::Ok };
+        Ok(Health { status, version: env!("CARGO_PKG_VERSION").to_owned(), detail })
+    }
+
+    /// What this installation allows.
+    pub(crate) async fn limits(&self) -> Result<ServiceLimits, Problem> {
+        let limits = &self.settings.limits;
+        let usage = self.store.usage("").await.map_err(broken)?;
+        Ok(ServiceLimits {
+            guests: self.settings.guests,
+            sessions: self.coordinator.node().capacity().map_or(0, |capacity| capacity.sessions),
+            sessions_used: usage.sessions,
+            sessions_per_player: limits.sessions_per_player,
+            session_length_s: seconds(limits.session_length),
+            connect_timeout_s: seconds(limits.connect_timeout),
+            reconnect_grace_s: seconds(limits.reconnect_grace),
+            sdp_bytes: u32::try_from(MAX_SDP_BYTES).unwrap_or(u32::MAX),
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! What is known of sessions and of the node while the process lives: who watches, who is there, what the node last said.
+//!
+//! Nothing here is the truth of anything that has to survive: that is the store's. Locks are held for map look-ups only.
+
+pub(crate) mod node;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use api::id::{InstanceId, SessionId};
+use api::node::{Capacity, ObservedNode, OfferFailure};
+use api::rest::{Session, SessionStatistics};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::app::rate::{Bucket, Rate};
+
+/// Links that one session may have at once. A player has one, two while a page reloads.
+const MAX_LINKS: u32 = 4;
+
+/// The node as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum NodeView {
+    /// It has not reported yet.
+    #[default]
+    Awaited,
+    /// What it reported last.
+    Seen(Arc<ObservedNode>),
+    /// Its link is closed.
+    Gone,
+}
+
+impl NodeView {
+    /// What it can hold, when it is there.
+    pub(crate) fn capacity(&self) -> Option<Capacity> {
+        match self {
+            Self::Seen(node) => Some(node.capacity),
+            Self::Awaited | Self::Gone => None,
+        }
+    }
+}
+
+/// An offer on its way to the node.
+#[derive(Debug)]
+pub(crate) struct OfferCommand {
+    pub(crate) instance: InstanceId,
+    pub(crate) epoch: u32,
+    pub(crate) sdp: String,
+    pub(crate) reply: oneshot::Sender<Result<String, OfferFailure>>,
+}
+
+/// What one session's watchers need.
+#[derive(Debug)]
+struct Entry {
+    session: watch::Sender<Option<Session>>,
+    statistics: watch::Sender<Option<SessionStatistics>>,
+    links: u32,
+    /// When the last link went; `None` while there is one, and before the first.
+    link_lost_at: Option<Instant>,
+    offers: Bucket,
+    /// The peer whose offer was answered last.
+    peer: Option<String>,
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self {
+            session: watch::Sender::new(None),
+            statistics: watch::Sender::new(None),
+            links: 0,
+            link_lost_at: None,
+            offers: Bucket::default(),
+            peer: None,
+        }
+    }
+}
+
+/// Sessions' watchers and the node.
+#[derive(Debug)]
+pub(crate) struct Coordinator {
+    sessions: Mutex<BTreeMap<SessionId, Entry>>,
+    node: watch::Sender<NodeView>,
+    wanted: Notify,
+    commands: mpsc::Sender<OfferCommand>,
+}
+
+impl Coordinator {
+    /// With the queue of offers that [`node::run`] reads.
+    pub(crate) fn new(commands: mpsc::Sender<OfferCommand>) -> Self {
+        Self {
+            sessions: Mutex::new(BTreeMap::new()),
+            node: watch::Sender::new(NodeView::Awaited),
+            wanted: Notify::new(),
+            commands,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Entry>> {
+        // No code between lock and unlock can panic halfway through a change.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node as it was last seen.
+    pub(crate) fn node(&self) -> NodeView {
+        self.node.borrow().clone()
+    }
+
+    /// Sees the node's reports as they come.
+    pub(crate) fn watch_node(&self) -> watch::Receiver<NodeView> {
+        self.node.subscribe()
+    }
+
+    /// What shall be has changed: the node is told at once.
+    pub(crate) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Hands an offer to the node. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// The node's link is closed.
+    pub(crate) async fn send_offer(&self, offer: OfferCommand) -> Result<(), OfferFailure> {
+        self.commands.send(offer).await.map_err(|_closed| OfferFailure::Gone)
+    }
+
+    /// Tells a session's watchers what it is now; older news than they have is dropped.
+    pub(crate) fn publish(&self, session: Session) {
+        let (id, ended) = (session.id, session.state.is_ended());
+        let mut sessions = self.lock();
+        let entry = sessions.entry(id).or_insert_with(Entry::new);
+        entry.session.send_if_modified(|known| {
+            let newer = known.as_ref().is_none_or(|known| known.revision < session.revision);
+            if newer {
+                *known = Some(session);
+            }
+            newer
+        });
+        if ended {
+            // Watchers keep the last value and see the sender go; whoever comes now reads the store.
+            sessions.remove(&id);
+        }
+    }
+
+    /// Tells a session's watchers how its stream is doing.
+    pub(crate) fn publish_statistics(&self, id: SessionId, figures: SessionStatistics) {
+        if let Some(entry) = self.lock().get(&id) {
+            entry.statistics.send_if_modified(|known| {
+                let new = known.as_ref().is_none_or(|known| known.stream != figures.stream);
+                if new {
+                    *known = Some(figures);
+                }
+                new
+            });
+        }
+    }
+
+    /// The newest figures of a session.
+    pub(crate) fn statistics(&self, id: SessionId) -> Option<SessionStatistics> {
+        self.lock().get(&id).and_then(|entry| *entry.statistics.borrow())
+    }
+
+    /// Sees a session's changes from now on. Read the store after this, not before, or a change falls in between; and call
+    /// [`Self::forget`] when it turns out to have ended.
+    pub(crate) fn watch_session(&self, id: SessionId) -> watch::Receiver<Option<Session>> {
+        self.lock().entry(id).or_insert_with(Entry::new).session.subscribe()
+    }
+
+    /// Sees a session's figures from now on.
+    pub(crate) fn watch_statistics(&self, id: SessionId) -> watch::Receiver<Option<SessionStatistics>> {
+        self.lock().entry(id).or_insert_with(Entry::new).statistics.subscribe()
+    }
+
+    /// Drops what is kept for a session that has ended.
+    pub(crate) fn forget(&self, id: SessionId) {
+        self.lock().remove(&id);
+    }
+
+    /// Counts a link of a session as long as the guard lives; `None` when it has as many as it may.
+    pub(crate) fn join(self: &Arc<Self>, id: SessionId) -> Option<LinkGuard> {
+        let mut sessions = self.lock();
+        let entry = sessions.entry(id).or_insert_with(Entry::new);
+        if entry.links >= MAX_LINKS {
+            return None;
+        }
+        entry.links += 1;
+        entry.link_lost_at = None;
+        drop(sessions);
+        Some(LinkGuard { coordinator: Arc::clone(self), id })
+    }
+
+    /// How long a session's last link is gone; `None` while there is one, and when there never was.
+    pub(crate) fn link_absent(&self, id: SessionId) -> Option<Duration> {
+        self.lock().get(&id).and_then(|entry| entry.link_lost_at).map(|at| at.elapsed())
+    }
+
+    /// Takes the permission to send an offer, or says how long to wait for it.
+    pub(crate) fn take_offer(&self, id: SessionId, rate: Rate) -> Result<(), Duration> {
+        self.lock().entry(id).or_insert_with(Entry::new).offers.take(rate, Instant::now())
+    }
+
+    /// Notes the session's newest peer; an older one is gone with it.
+    pub(crate) fn set_peer(&self, id: SessionId, peer: String) {
+        if let Some(entry) = self.lock().get_mut(&id) {
+            entry.peer = Some(peer);
+        }
+    }
+
+    /// Forgets a peer; false when it is not the session's.
+    pub(crate) fn remove_peer(&self, id: SessionId, peer: &str) -> bool {
+        self.lock().get_mut(&id).is_some_and(|entry| entry.peer.take_if(|known| known == peer).is_some())
+    }
+}
+
+/// One open link of a session.
+#[derive(Debug)]
+pub(crate) struct LinkGuard {
+    coordinator: Arc<Coordinator>,
+    id: SessionId,
+}
+
+impl Drop for LinkGuard {
+    fn drop(&mut self) {
+        // The entry is gone when the session has ended.
+        if let Some(entry) = self.coordinator.lock().get_mut(&self.id) {
+            entry.links = entry.links.saturating_sub(1);
+            if entry.links == 0 {
+                entry.link_lost_at = Some(Instant::now());
+            }
+        }
+    }
+}

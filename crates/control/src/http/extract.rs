@@ -1,0 +1,134 @@
+//! What handlers take out of requests. Each failure is a problem that names what was wrong.
+
+use std::time::Duration;
+
+use api::problem::{Problem, ProblemKind};
+use api::rest::{MAX_JSON_BYTES, MAX_SDP_BYTES};
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Response};
+use axum::response::IntoResponse;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::Edge;
+use super::problem::Refusal;
+use crate::app::access::Caller;
+
+/// How long a body may take. 64 KiB at 100 kbit/s take five seconds.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest parser's message that is passed on, in characters: it may quote the body.
+const MAX_DETAIL: usize = 200;
+
+/// The parameters of the path.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Edge> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Edge) -> Result<Self, Refusal> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(params)| Self(params))
+            .map_err(|error| Refusal(ProblemKind::PathUnknown.because(format!("The path cannot be read: {error}."))))
+    }
+}
+
+impl FromRequestParts<Edge> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Edge) -> Result<Self, Refusal> {
+        Ok(state.plane.caller(bearer(&parts.headers)?).await?)
+    }
+}
+
+/// The token of the `Authorization` header, if there is one.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let token = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    match token {
+        Some(token) => Ok(Some(token)),
+        None => Err(ProblemKind::TokenMissing.because("The Authorization header holds no bearer token.")),
+    }
+}
+
+/// A JSON body in.
+pub(super) struct JsonIn<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Edge> for JsonIn<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _state: &Edge) -> Result<Self, Refusal> {
+        expect_type(request.headers(), "application/json")?;
+        let body = read(request.into_body(), MAX_JSON_BYTES).await?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            let error: String = error.to_string().chars().take(MAX_DETAIL).collect();
+            Refusal(ProblemKind::InvalidRequest.because(format!("The body is not what is expected: {error}.")))
+        })
+    }
+}
+
+/// An SDP body.
+pub(super) struct Sdp(pub(super) String);
+
+impl FromRequest<Edge> for Sdp {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _state: &Edge) -> Result<Self, Refusal> {
+        expect_type(request.headers(), "application/sdp")?;
+        let body = read(request.into_body(), MAX_SDP_BYTES).await?;
+        let text = String::from_utf8(body.into());
+        text.map(Self).map_err(|_detail| Refusal(ProblemKind::InvalidOffer.because("The body is not UTF-8.")))
+    }
+}
+
+/// A JSON body out.
+pub(super) struct JsonOut<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for JsonOut<T> {
+    fn into_response(self) -> Response<Body> {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => ([(CONTENT_TYPE, "application/json")], body).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "a response could not be written");
+                Refusal(ProblemKind::Internal.plain()).into_response()
+            }
+        }
+    }
+}
+
+fn expect_type(headers: &HeaderMap, expected: &'static str) -> Result<(), Refusal> {
+    let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = sent.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    let sent: String = if sent.is_empty() { "none".to_owned() } else { sent.chars().take(60).collect() };
+    Err(Refusal(ProblemKind::WrongMediaType.because(format!("Content-Type has to be {expected}; {sent} was sent."))))
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let too_large = || Refusal(ProblemKind::TooLarge.because(format!("The body has more than {limit} bytes.")));
+    let mut stream = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    let all = async {
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|_cut| Refusal(ProblemKind::InvalidRequest.because("The body was cut off.")))?;
+            if bytes.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes.freeze())
+    };
+    let slow = |_elapsed| Refusal(ProblemKind::InvalidRequest.because("The body took more than ten seconds."));
+    timeout(BODY_LIMIT, all).await.map_err(slow)?
+}

@@ -1,0 +1,66 @@
+//! The OpenAPI document: generated from the handlers and the contract's types, committed as `docs/openapi.json`.
+
+use api::rest::{LinkMessage, LinkRequest};
+use axum::body::Body;
+use axum::http::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Kite",
+        description = "Play games that run on a server. Every error is a problem (RFC 9457).",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "apps", description = "What can be played."),
+        (name = "sessions", description = "Plays."),
+        (name = "whep", description = "The stream's offer and answer."),
+        (name = "service", description = "The installation.")
+    ),
+    components(schemas(LinkMessage, LinkRequest))
+)]
+struct Api;
+
+/// Without the paths, which the router adds.
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Api::openapi();
+    let bearer = |description: &str| {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
+        SecurityScheme::Http(scheme)
+    };
+    let link = ApiKeyValue::with_description(
+        "Sec-WebSocket-Protocol",
+        "`kite.token.` and the session's token, as one of the subprotocols beside `kite.link.v1`.",
+    );
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("session_token", bearer("Of one session; creating it returns the token."));
+    components.add_security_scheme("operator_token", bearer("Of the operator; in the data directory."));
+    components.add_security_scheme("link_token", SecurityScheme::ApiKey(ApiKey::Header(link)));
+    document
+}
+
+/// The document as text, written once.
+#[derive(Clone, Debug)]
+pub(super) struct Document(Bytes);
+
+impl Document {
+    pub(super) fn new(document: &utoipa::openapi::OpenApi) -> Self {
+        // The document is built from constants: if it could not be written, no test of this crate would pass.
+        let mut text = document.to_pretty_json().unwrap_or_default();
+        text.push('\n');
+        Self(text.into())
+    }
+
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    pub(super) fn response(&self) -> Response<Body> {
+        ([(CONTENT_TYPE, "application/json")], self.0.clone()).into_response()
+    }
+}

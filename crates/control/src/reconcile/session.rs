@@ -1,0 +1,182 @@
+//! What a session becomes, given what is seen of it. Pure: the same row and the same evidence give the same answer, and the
+//! answer to that answer is "nothing to do".
+//!
+//! The node decides while it answers; the deadlines here are a second line for a node that does not, and for what only
+//! the control plane knows: the session's length, the player's link.
+
+use std::mem::discriminant;
+use std::time::Duration;
+
+use api::clock::UtcTime;
+use api::node::{InstanceState, ObservedInstance, PlayerPresence};
+use api::session::{EndReason, PrepareStage, SessionState};
+
+use crate::store::SessionRecord;
+
+/// How much longer than a node's own deadline is waited before the control plane acts for it. Shorter would race with the
+/// node's better reason; longer holds a place that nobody has.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// How long a node may take to report an instance that was asked of it. It answers at once when it is well.
+const REPORT_LIMIT: Duration = Duration::from_secs(15);
+
+/// What is seen of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    /// The node is gone for good, and everything on it.
+    pub(crate) node_gone: bool,
+    /// The node has reported.
+    pub(crate) node_seen: bool,
+    /// What it reported of this session's instance and epoch.
+    pub(crate) instance: Option<&'a ObservedInstance>,
+    /// How long the player's last link is gone; `None` while there is one, and when there never was.
+    pub(crate) link_absent: Option<Duration>,
+    /// Now.
+    pub(crate) now: UtcTime,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) reconnect_grace: Duration,
+    pub(crate) link_grace: Duration,
+    /// Zero: never.
+    pub(crate) idle_timeout: Duration,
+    pub(crate) start_timeout: Duration,
+    pub(crate) stop_grace: Duration,
+}
+
+/// What the session becomes; `None` when it stays as it is.
+pub(crate) fn next(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Option<SessionRecord> {
+    if record.state.is_ended() {
+        return None;
+    }
+    let mut new = record.clone();
+    match evidence.instance {
+        Some(instance) => {
+            new.observed = true;
+            observe(&mut new, instance, evidence.now, rules);
+        }
+        None if evidence.node_gone || (evidence.node_seen && record.observed) => {
+            let reason = stop_reason(record).unwrap_or(EndReason::NodeLost);
+            enter(&mut new, end(reason, evidence.now), evidence.now);
+        }
+        None => {}
+    }
+    if let Some(state) = overdue(&new, evidence, rules) {
+        enter(&mut new, state, evidence.now);
+    }
+    (new != *record).then_some(new)
+}
+
+/// The session after somebody asked for its end; `None` when it is ending already.
+pub(crate) fn stopped(record: &SessionRecord, reason: EndReason, now: UtcTime) -> Option<SessionRecord> {
+    if record.state.is_ended() || stop_reason(record).is_some() {
+        return None;
+    }
+    let mut new = record.clone();
+    enter(&mut new, SessionState::Stopping { reason }, now);
+    Some(new)
+}
+
+/// The session when nothing of it can be left; `None` when it has ended before.
+pub(crate) fn ended(record: &SessionRecord, reason: EndReason, now: UtcTime) -> Option<SessionRecord> {
+    if record.state.is_ended() {
+        return None;
+    }
+    let mut new = record.clone();
+    enter(&mut new, end(stop_reason(record).unwrap_or(reason), now), now);
+    Some(new)
+}
+
+fn end(reason: EndReason, at: UtcTime) -> SessionState {
+    SessionState::Ended { reason, party: reason.party(), at }
+}
+
+fn stop_reason(record: &SessionRecord) -> Option<EndReason> {
+    match record.state {
+        SessionState::Stopping { reason } => Some(reason),
+        SessionState::Reserved
+        | SessionState::Preparing { .. }
+        | SessionState::Ready { .. }
+        | SessionState::Connected { .. }
+        | SessionState::Reconnecting { .. }
+        | SessionState::Ended { .. } => None,
+    }
+}
+
+fn enter(record: &mut SessionRecord, state: SessionState, now: UtcTime) {
+    if discriminant(&record.state) != discriminant(&state) {
+        record.changed_at = now;
+    }
+    record.state = state;
+}
+
+fn observe(record: &mut SessionRecord, instance: &ObservedInstance, now: UtcTime, rules: &Rules) {
+    let stopping = stop_reason(record).is_some();
+    let state = match &instance.state {
+        InstanceState::Ended { reason, detail: _ } => end(*reason, now),
+        // What was asked for stays asked for, until the node has done it.
+        InstanceState::StreamerStarting
+        | InstanceState::GameStarting
+        | InstanceState::Running { .. }
+        | InstanceState::Stopping { .. }
+            if stopping =>
+        {
+            return;
+        }
+        InstanceState::StreamerStarting => SessionState::Preparing { stage: PrepareStage::Streamer },
+        InstanceState::GameStarting => SessionState::Preparing { stage: PrepareStage::Game },
+        InstanceState::Running { first_frame } => {
+            record.first_frame |= first_frame;
+            playing(record.state, instance.player, now, rules)
+        }
+        InstanceState::Stopping { reason } => SessionState::Stopping { reason: *reason },
+    };
+    enter(record, state, now);
+}
+
+/// The state while the game runs; a state that is there already keeps its instant.
+fn playing(old: SessionState, player: PlayerPresence, now: UtcTime, rules: &Rules) -> SessionState {
+    let new = match player {
+        PlayerPresence::Awaited => SessionState::Ready { connect_until: now.plus(rules.connect_timeout) },
+        PlayerPresence::Connected => SessionState::Connected { since: now },
+        PlayerPresence::Lost => SessionState::Reconnecting { until: now.plus(rules.reconnect_grace) },
+    };
+    if discriminant(&old) == discriminant(&new) { old } else { new }
+}
+
+/// The state that a deadline demands.
+fn overdue(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Option<SessionState> {
+    let now = evidence.now;
+    let in_state = now.since(record.changed_at);
+    let stop = |reason| Some(SessionState::Stopping { reason });
+    let left_early = evidence.link_absent.is_some_and(|absent| absent >= rules.link_grace);
+    let too_long = now >= record.ends_at;
+    match record.state {
+        SessionState::Ended { .. } => None,
+        SessionState::Stopping { reason } => {
+            let limit = if record.observed { rules.stop_grace + SLACK * 3 } else { SLACK };
+            (in_state >= limit).then(|| end(reason, now))
+        }
+        _ if too_long => stop(EndReason::TimeLimit),
+        SessionState::Reserved if in_state >= REPORT_LIMIT => stop(EndReason::NodeLost),
+        SessionState::Preparing { .. } if in_state >= rules.start_timeout + SLACK * 2 => stop(EndReason::StartTimeout),
+        SessionState::Ready { connect_until } if now.since(connect_until) >= SLACK => stop(EndReason::ConnectTimeout),
+        SessionState::Reserved | SessionState::Preparing { .. } | SessionState::Ready { .. } => {
+            if left_early { stop(EndReason::PlayerLeft) } else { None }
+        }
+        SessionState::Connected { .. } => {
+            let idle = evidence.instance.and_then(|instance| instance.statistics).map_or(0, |figures| figures.idle_s);
+            let idle = Duration::from_secs(u64::from(idle));
+            if !rules.idle_timeout.is_zero() && idle >= rules.idle_timeout { stop(EndReason::Idle) } else { None }
+        }
+        SessionState::Reconnecting { until } => {
+            if now.since(until) >= SLACK { stop(EndReason::ReconnectTimeout) } else { None }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+use api::id::{InstanceId, SessionId};
+use api::session::Party;
+use api::spec::StreamSpec;
+use api::streamer::StreamStatistics;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+const RULES: Rules = Rules {
+    connect_timeout: Duration::from_secs(60),
+    reconnect_grace: Duration::from_secs(30),
+    link_grace: Duration::from_secs(20),
+    idle_timeout: Duration::from_secs(900),
+    start_timeout: Duration::from_secs(30),
+    stop_grace: Duration::from_secs(3),
+};
+
+fn at(seconds: i64) -> UtcTime {
+    UtcTime::from_unix_ms(seconds * 1000)
+}
+
+/// A session claimed at 0, in this state since 0, that ends at 10000 s.
+fn record(state: SessionState, observed: bool) -> SessionRecord {
+    SessionRecord {
+        id: SessionId::from_uuid(Uuid::from_u128(1)),
+        instance: InstanceId::from_uuid(Uuid::from_u128(2)),
+        epoch: 1,
+        app: "doom".parse().unwrap(),
+        spec: StreamSpec { width: 1280, height: 720, frames_per_second: 60 },
+        resizable: true,
+        player: String::new(),
+        state,
+        observed,
+        first_frame: false,
+        revision: 1,
+        created_at: at(0),
+        changed_at: at(0),
+        ends_at: at(10_000),
+        token_hash: [0; 32],
+        token_expires_at: at(20_000),
+    }
+}
+
+fn instance(state: InstanceState, player: PlayerPresence, idle_s: u32) -> ObservedInstance {
+    ObservedInstance {
+        instance: InstanceId::from_uuid(Uuid::from_u128(2)),
+        epoch: 1,
+        state,
+        player,
+        statistics: Some(StreamStatistics { idle_s, ..StreamStatistics::default() }),
+    }
+}
+
+fn running(player: PlayerPresence) -> ObservedInstance {
+    instance(InstanceState::Running { first_frame: true }, player, 0)
+}
+
+/// The state after evidence at this second; `None` when nothing changes.
+fn after(record: &SessionRecord, instance: Option<&ObservedInstance>, seconds: i64) -> Option<SessionState> {
+    let evidence = Evidence { node_gone: false, node_seen: true, instance, link_absent: None, now: at(seconds) };
+    next(record, &evidence, &RULES).map(|record| record.state)
+}
+
+const RESERVED: SessionState = SessionState::Reserved;
+const READY: SessionState = SessionState::Ready { connect_until: UtcTime::from_unix_ms(60_000) };
+const CONNECTED: SessionState = SessionState::Connected { since: UtcTime::from_unix_ms(5_000) };
+const RECONNECTING: SessionState = SessionState::Reconnecting { until: UtcTime::from_unix_ms(35_000) };
+const STARTING: SessionState = SessionState::Preparing { stage: PrepareStage::Streamer };
+
+const fn stopping(reason: EndReason) -> SessionState {
+    SessionState::Stopping { reason }
+}
+
+fn over(reason: EndReason, seconds: i64) -> SessionState {
+    SessionState::Ended { reason, party: reason.party(), at: at(seconds) }
+}
+
+#[test]
+fn the_nodes_report_becomes_the_players_state() {
+    use InstanceState as I;
+    use PlayerPresence as P;
+    let check = |old: SessionState, instance_state: I, player: P, expected: Option<SessionState>| {
+        let seen = instance(instance_state, player, 0);
+        assert_eq!(after(&record(old, true), Some(&seen), 5), expected, "{old:?} {seen:?}");
+    };
+    let game = SessionState::Preparing { stage: PrepareStage::Game };
+    check(RESERVED, I::StreamerStarting, P::Awaited, Some(STARTING));
+    check(STARTING, I::StreamerStarting, P::Awaited, None);
+    check(STARTING, I::GameStarting, P::Awaited, Some(game));
+    check(game, I::Running { first_frame: false }, P::Awaited, Some(SessionState::Ready { connect_until: at(65) }));
+    check(READY, I::Running { first_frame: false }, P::Awaited, None);
+    check(READY, I::Running { first_frame: false }, P::Connected, Some(CONNECTED));
+    check(CONNECTED, I::Running { first_frame: false }, P::Connected, None);
+    check(CONNECTED, I::Running { first_frame: false }, P::Lost, Some(RECONNECTING));
+    check(RECONNECTING, I::Running { first_frame: false }, P::Lost, None);
+    check(RECONNECTING, I::Running { first_frame: false }, P::Connected, Some(CONNECTED));
+    check(CONNECTED, I::Stopping { reason: EndReason::Idle }, P::Lost, Some(stopping(EndReason::Idle)));
+    let crashed = I::Ended { reason: EndReason::GameCrashed, detail: None };
+    check(CONNECTED, crashed, P::Lost, Some(over(EndReason::GameCrashed, 5)));
+    // What was asked for is not taken back by an older picture of the node.
+    check(stopping(EndReason::PlayerLeft), I::Running { first_frame: false }, P::Connected, None);
+    check(stopping(EndReason::PlayerLeft), I::Stopping { reason: EndReason::Idle }, P::Connected, None);
+    let exited = I::Ended { reason: EndReason::PlayerLeft, detail: None };
+    check(stopping(EndReason::PlayerLeft), exited.clone(), P::Lost, Some(over(EndReason::PlayerLeft, 5)));
+    check(over(EndReason::PlayerLeft, 1), exited, P::Lost, None);
+}
+
+#[test]
+fn a_missing_instance_is_lost_only_after_it_was_there() {
+    assert_eq!(after(&record(RESERVED, false), None, 5), None, "the report may be older than the wish");
+    assert_eq!(after(&record(READY, true), None, 5), Some(over(EndReason::NodeLost, 5)));
+    assert_eq!(after(&record(stopping(EndReason::PlayerLeft), true), None, 5), Some(over(EndReason::PlayerLeft, 5)));
+    let gone = Evidence { node_gone: true, node_seen: false, instance: None, link_absent: None, now: at(1) };
+    let ended = next(&record(RESERVED, false), &gone, &RULES).unwrap();
+    assert_eq!(ended.state, SessionState::Ended { reason: EndReason::NodeLost, party: Party::Platform, at: at(1) });
+    let silent = Evidence { node_gone: false, ..gone };
+    assert_eq!(next(&record(READY, true), &silent, &RULES), None, "a node that has not reported yet has lost nothing");
+}
+
+#[test]
+fn deadlines_act_for_a_node_that_does_not() {
+    let there = running(PlayerPresence::Awaited);
+    let check = |old: SessionState, seen: Option<&ObservedInstance>, seconds: i64, expected: Option<SessionState>| {
+        assert_eq!(after(&record(old, seen.is_some()), seen, seconds), expected, "{old:?} at {seconds}");
+    };
+    check(RESERVED, None, 14, None);
+    check(RESERVED, None, 15, Some(stopping(EndReason::NodeLost)));
+    let start = instance(InstanceState::StreamerStarting, PlayerPresence::Awaited, 0);
+    check(STARTING, Some(&start), 49, None);
+    check(STARTING, Some(&start), 50, Some(stopping(EndReason::StartTimeout)));
+    let mut ready = record(READY, true);
+    ready.first_frame = true;
+    assert_eq!(after(&ready, Some(&there), 69), None);
+    assert_eq!(after(&ready, Some(&there), 70), Some(stopping(EndReason::ConnectTimeout)));
+    let lost = running(PlayerPresence::Lost);
+    let mut reconnecting = record(RECONNECTING, true);
+    reconnecting.first_frame = true;
+    assert_eq!(after(&reconnecting, Some(&lost), 44), None);
+    assert_eq!(after(&reconnecting, Some(&lost), 45), Some(stopping(EndReason::ReconnectTimeout)));
+    check(stopping(EndReason::Idle), Some(&there), 32, None);
+    check(stopping(EndReason::Idle), Some(&there), 33, Some(over(EndReason::Idle, 33)));
+    check(stopping(EndReason::Idle), None, 9, None);
+    check(stopping(EndReason::Idle), None, 10, Some(over(EndReason::Idle, 10)));
+    for state in [RESERVED, STARTING, READY, CONNECTED, RECONNECTING] {
+        let limit = Evidence { node_gone: false, node_seen: false, instance: None, link_absent: None, now: at(10_000) };
+        let new = next(&record(state, true), &limit, &RULES).unwrap();
+        assert_eq!(new.state, stopping(EndReason::TimeLimit), "{state:?}");
+    }
+}
+
+#[test]
+fn an_idle_player_ends_the_session_and_zero_means_never() {
+    let seen = |idle_s| instance(InstanceState::Running { first_frame: false }, PlayerPresence::Connected, idle_s);
+    assert_eq!(after(&record(CONNECTED, true), Some(&seen(899)), 6), None);
+    assert_eq!(after(&record(CONNECTED, true), Some(&seen(900)), 6), Some(stopping(EndReason::Idle)));
+    let never = Rules { idle_timeout: Duration::ZERO, ..RULES };
+    let instance = seen(u32::MAX);
+    let evidence =
+        Evidence { node_gone: false, node_seen: true, instance: Some(&instance), link_absent: None, now: at(6) };
+    assert_eq!(next(&record(CONNECTED, true), &evidence, &never), None);
+}
+
+#[test]
+fn a_lost_link_ends_what_was_never_played_alone() {
+    let check = |old: SessionState, absent: u64, expected: Option<SessionState>| {
+        let evidence = Evidence {
+            node_gone: false,
+            node_seen: false,
+            instance: None,
+            link_absent: Some(Duration::from_secs(absent)),
+            now: at(5),
+        };
+        assert_eq!(next(&record(old, true), &evidence, &RULES).map(|new| new.state), expected, "{old:?}");
+    };
+    for early in [RESERVED, STARTING, READY] {
+        check(early, 19, None);
+        check(early, 20, Some(stopping(EndReason::PlayerLeft)));
+    }
+    check(CONNECTED, 5000, None);
+    check(RECONNECTING, 5000, None);
+}
+
+fn any_instance() -> impl Strategy<Value = Option<ObservedInstance>> {
+    let reason = prop::sample::select(EndReason::ALL);
+    let state = prop_oneof![
+        Just(InstanceState::StreamerStarting),
+        Just(InstanceState::GameStarting),
+        any::<bool>().prop_map(|first_frame| InstanceState::Running { first_frame }),
+        reason.clone().prop_map(|reason| InstanceState::Stopping { reason }),
+        reason.prop_map(|reason| InstanceState::Ended { reason, detail: None }),
+    ];
+    let player =
+        prop::sample::select(vec![PlayerPresence::Awaited, PlayerPresence::Connected, PlayerPresence::Lost]);
+    prop::option::of((state, player, 0_u32..2000).prop_map(|(state, player, idle)| instance(state, player, idle)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is seen in whatever order: deciding twice is deciding once, an end is final, a wish to stop stays, and
+    /// every session reaches an end when time passes.
+    #[test]
+    fn any_history_is_idempotent_and_ends(
+        steps in prop::collection::vec((any_instance(), 0_i64..40, any::<bool>(), prop::option::of(0_u64..40)), 1..40)
+    ) {
+        let mut row = record(RESERVED, false);
+        let mut seconds = 0;
+        for (instance, passed, node_seen, absent) in steps {
+            seconds += passed;
+            let evidence = Evidence {
+                node_gone: false,
+                node_seen,
+                instance: instance.as_ref(),
+                link_absent: absent.map(Duration::from_secs),
+                now: at(seconds),
+            };
+            let Some(new) = next(&row, &evidence, &RULES) else { continue };
+            prop_assert!(!row.state.is_ended(), "left an end: {new:?}");
+            let was_stopping = matches!(row.state, SessionState::Stopping { .. });
+            prop_assert!(!was_stopping || matches!(new.state, SessionState::Stopping { .. } | SessionState::Ended { .. }));
+            prop_assert_eq!(next(&new, &evidence, &RULES), None);
+            row = new;
+        }
+        let mut later = seconds;
+        for _ in 0..4 {
+            later += 20_000;
+            let evidence =
+                Evidence { node_gone: false, node_seen: false, instance: None, link_absent: None, now: at(later) };
+            row = next(&row, &evidence, &RULES).unwrap_or(row);
+        }
+        prop_assert!(row.state.is_ended(), "stuck in {:?}", row.state);
+    }
+}

@@ -1,0 +1,99 @@
+//! What the operator sets: where to listen, where things are, and what players may use.
+//!
+//! Deliberately absent: reading files or the environment; the `kite` program does that.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that the control plane has to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Address of the HTTP server. Port 0 takes a free one. There is no TLS here: anything but loopback needs a proxy
+    /// that adds it, because browsers lock the pointer and read gamepads on secure pages only.
+    pub listen: SocketAddr,
+    /// Directory of the database and of the operator's token. Made with mode 0700 when it is missing.
+    pub data_dir: PathBuf,
+    /// Packages, or directories of packages.
+    pub games: Vec<PathBuf>,
+    /// The built web page. Without it the server says at `/` how to build it.
+    pub web_dir: Option<PathBuf>,
+    /// True when anybody may play. False: sessions are created with the operator's token alone.
+    pub guests: bool,
+    /// Origins of web pages on other servers that may use this one, as browsers write them: `https://example.org`.
+    /// Pages of this server always may.
+    pub allowed_origins: Vec<String>,
+    /// Host names under which this server is reached. `localhost` and IP addresses always are: a page that lets a name
+    /// of its own point here (DNS rebinding) has neither.
+    pub allowed_hosts: Vec<String>,
+    /// True when a proxy in front adds the player's address as the last entry of `X-Forwarded-For`. Danger: without such
+    /// a proxy players choose their address and no limit a player holds.
+    pub behind_proxy: bool,
+    /// What players may use.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The defaults: guests may play, no page of another origin.
+    #[must_use]
+    pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            listen,
+            data_dir: data_dir.into(),
+            games: Vec::new(),
+            web_dir: None,
+            guests: true,
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            behind_proxy: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What players may use, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions of one player's address at once. A home or an office shares one address; more lets one of them take
+    /// every place.
+    pub sessions_per_player: u32,
+    /// Sessions that one player's address may create a minute, in the long run.
+    pub creations_per_minute: u32,
+    /// Sessions that it may create at once after a pause.
+    pub creation_burst: u32,
+    /// Offers that one session may send a minute. A client that reconnects in a loop sends about ten.
+    pub offers_per_minute: u32,
+    /// Longest session.
+    pub session_length: Duration,
+    /// How long a ready session waits for its player.
+    pub connect_timeout: Duration,
+    /// How long a session waits for a lost player.
+    pub reconnect_grace: Duration,
+    /// How long a session that was never played outlives its last link. A page that reloads needs a second or two;
+    /// longer holds the place of a player who closed the page.
+    pub link_grace: Duration,
+    /// How long a session's token is good. Shorter than the session: its player cannot come back to the end.
+    pub token_lifetime: Duration,
+    /// How long the end of a session can be read. Longer only costs disk space.
+    pub history: Duration,
+    /// How long a stop of the service waits for the sessions to end.
+    pub shutdown_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions_per_player: 4,
+            creations_per_minute: 30,
+            creation_burst: 10,
+            offers_per_minute: 30,
+            session_length: Duration::from_secs(8 * 3600),
+            connect_timeout: Duration::from_secs(60),
+            reconnect_grace: Duration::from_secs(60),
+            link_grace: Duration::from_secs(20),
+            token_lifetime: Duration::from_secs(9 * 3600),
+            history: Duration::from_secs(7 * 24 * 3600),
+            shutdown_wait: Duration::from_secs(10),
+        }
+    }
+}

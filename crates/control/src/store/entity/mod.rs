@@ -1,0 +1,3 @@
+//! The tables as SeaORM sees them.
+
+pub(super) mod session;

@@ -1,0 +1,46 @@
+//! Table `session`: one row a session, from its claim to the end of its history. Instants are milliseconds since 1970.
+
+#![expect(unreachable_pub, reason = "SeaORM derives public items from public ones alone")]
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "session")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub instance: String,
+    pub epoch: i32,
+    pub app: String,
+    pub width: i32,
+    pub height: i32,
+    pub frames_per_second: i32,
+    /// Of the three above, so that the sum is the database's.
+    pub pixels_per_second: i64,
+    pub resizable: bool,
+    /// Keyed hash of the player's address; the key lives as long as the process.
+    pub player: String,
+    /// The word of the session's state.
+    pub state: String,
+    /// Of `preparing`.
+    pub stage: Option<String>,
+    /// The state's instant: of `ready`, `connected`, `reconnecting` and `ended`.
+    pub instant: Option<i64>,
+    /// Of `stopping` and `ended`.
+    pub reason: Option<String>,
+    /// True as soon as the node reported its instance.
+    pub observed: bool,
+    pub first_frame: bool,
+    pub revision: i64,
+    pub created_at: i64,
+    pub changed_at: i64,
+    pub ends_at: i64,
+    /// BLAKE3 of the token.
+    pub token_hash: Vec<u8>,
+    pub token_expires_at: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,103 @@
+//! The system of record: SQLite through SeaORM. The only place with SQL.
+//!
+//! Every change of a session is one transaction that reads the row, asks a pure function what it shall become, and writes
+//! it; nobody writes a row that he has not just read. Writers queue in front of one connection, readers have their own.
+
+mod entity;
+mod migration;
+mod session;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+
+pub(crate) use self::session::{Changed, SessionRecord, Usage};
+
+/// The database's file in the data directory.
+pub(crate) const DATABASE_FILE: &str = "control.db";
+
+/// Readers at once. A read takes well under a millisecond; more connections only cost memory.
+const READERS: u32 = 4;
+
+/// How long to wait for a connection or for another process's lock. Longer hides a broken disk from the player.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The database failed: look at the disk and at the file's permissions.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+    /// A row holds what this version cannot read: it was written by a newer version or by hand.
+    #[error("column {column} of session {id} holds a value that is not known")]
+    Unreadable {
+        /// Which row.
+        id: String,
+        /// Which column.
+        column: &'static str,
+    },
+}
+
+/// The database.
+#[derive(Debug)]
+pub(crate) struct Store {
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+}
+
+impl Store {
+    /// Opens the database in this directory and brings its schema up to date.
+    pub(crate) async fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let file = data_dir.join(DATABASE_FILE);
+        let write = Database::connect(options(&file, 1)).await?;
+        migration::Migrator::up(&write, None).await?;
+        let read = Database::connect(options(&file, READERS)).await?;
+        Ok(Self { write, read })
+    }
+
+    /// Closes the connections; the write-ahead log is folded into the database by the last one.
+    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+        self.read.clone().close().await?;
+        self.write.clone().close().await?;
+        Ok(())
+    }
+
+    /// A transaction that has the right to write from its first statement on.
+    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.write.begin_with_options(options).await
+    }
+}
+
+fn options(file: &Path, connections: u32) -> ConnectOptions {
+    let file = file.to_owned();
+    // The address only chooses the driver: a path inside of an address would need escaping.
+    let mut options = ConnectOptions::new("sqlite://control.db");
+    options
+        .min_connections(1)
+        .max_connections(connections)
+        .acquire_timeout(BUSY)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .sqlx_logging(false)
+        // NORMAL loses the last commits when the power fails, never the database's consistency; FULL is ten times slower.
+        .map_sqlx_sqlite_opts(move |options| {
+            options
+                .filename(&file)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Normal)
+                .busy_timeout(BUSY)
+        });
+    options
+}

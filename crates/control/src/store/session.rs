@@ -1,0 +1,286 @@
+//! Sessions in the database.
+
+use api::clock::UtcTime;
+use api::id::{InstanceId, SessionId};
+use api::manifest::AppName;
+use api::rest::Session;
+use api::session::{EndReason, PrepareStage, SessionState};
+use api::spec::StreamSpec;
+use sea_orm::sea_query::{Expr, ExprTrait, Func};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect,
+};
+
+use super::entity::session::{Column, Entity, Model};
+use super::{Store, StoreError};
+
+/// Most sessions that an operator's list has.
+const LIST_LENGTH: u64 = 200;
+
+/// A session with everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionRecord {
+    pub(crate) id: SessionId,
+    pub(crate) instance: InstanceId,
+    pub(crate) epoch: u32,
+    pub(crate) app: AppName,
+    pub(crate) spec: StreamSpec,
+    pub(crate) resizable: bool,
+    /// Whose it is: a keyed hash of an address.
+    pub(crate) player: String,
+    pub(crate) state: SessionState,
+    /// True as soon as the node reported the instance.
+    pub(crate) observed: bool,
+    pub(crate) first_frame: bool,
+    pub(crate) revision: u64,
+    pub(crate) created_at: UtcTime,
+    /// When `state` was entered.
+    pub(crate) changed_at: UtcTime,
+    pub(crate) ends_at: UtcTime,
+    pub(crate) token_hash: [u8; 32],
+    pub(crate) token_expires_at: UtcTime,
+}
+
+impl SessionRecord {
+    /// As its player sees it.
+    pub(crate) fn view(&self) -> Session {
+        Session {
+            id: self.id,
+            app: self.app.clone(),
+            spec: self.spec,
+            state: self.state,
+            sentence: self.state.sentence().to_owned(),
+            first_frame: self.first_frame,
+            revision: self.revision,
+            created_at: self.created_at,
+            ends_at: self.ends_at,
+        }
+    }
+}
+
+/// What running sessions use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Places.
+    pub(crate) sessions: u32,
+    /// Pixels a second.
+    pub(crate) pixels_per_second: u64,
+    /// Places of the player who asks.
+    pub(crate) sessions_of_player: u32,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// It was written.
+    Yes(SessionRecord),
+    /// There was nothing to change.
+    No(SessionRecord),
+    /// There is no such session.
+    Missing,
+}
+
+impl Store {
+    /// Adds a session if `admit` agrees to what is used at that moment: one transaction, so that two claims never
+    /// share a place.
+    pub(crate) async fn claim<R>(
+        &self,
+        record: &SessionRecord,
+        admit: impl FnOnce(Usage) -> Result<(), R>,
+    ) -> Result<Result<(), R>, StoreError> {
+        let transaction = self.begin().await?;
+        let usage = usage(&transaction, &record.player).await?;
+        if let Err(refusal) = admit(usage) {
+            transaction.rollback().await?;
+            return Ok(Err(refusal));
+        }
+        to_row(record).into_active_model().insert(&transaction).await?;
+        transaction.commit().await?;
+        Ok(Ok(()))
+    }
+
+    /// What is used now, with the places of this player.
+    pub(crate) async fn usage(&self, player: &str) -> Result<Usage, StoreError> {
+        usage(&self.read, player).await
+    }
+
+    /// Changes a session to what `next` makes of it; `None` leaves it. The revision counts up by itself.
+    pub(crate) async fn change(
+        &self,
+        id: SessionId,
+        next: impl FnOnce(&SessionRecord) -> Option<SessionRecord>,
+    ) -> Result<Changed, StoreError> {
+        let transaction = self.begin().await?;
+        let Some(row) = Entity::find_by_id(id.to_string()).one(&transaction).await? else {
+            transaction.rollback().await?;
+            return Ok(Changed::Missing);
+        };
+        let old = from_row(row)?;
+        let Some(mut new) = next(&old) else {
+            transaction.rollback().await?;
+            return Ok(Changed::No(old));
+        };
+        new.revision = old.revision + 1;
+        to_row(&new).into_active_model().reset_all().update(&transaction).await?;
+        transaction.commit().await?;
+        Ok(Changed::Yes(new))
+    }
+
+    /// One session.
+    pub(crate) async fn session(&self, id: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        Entity::find_by_id(id.to_string()).one(&self.read).await?.map(from_row).transpose()
+    }
+
+    /// The session whose token has this hash.
+    pub(crate) async fn session_by_token(&self, hash: [u8; 32]) -> Result<Option<SessionRecord>, StoreError> {
+        let row = Entity::find().filter(Column::TokenHash.eq(hash.to_vec())).one(&self.read).await?;
+        row.map(from_row).transpose()
+    }
+
+    /// All sessions that have not ended.
+    pub(crate) async fn live_sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
+        let rows = Entity::find().filter(live()).order_by_asc(Column::Id).all(&self.read).await?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// The newest sessions, newest first.
+    pub(crate) async fn newest_sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
+        let rows = Entity::find().order_by_desc(Column::Id).limit(LIST_LENGTH).all(&self.read).await?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// Forgets sessions that ended before this; says how many.
+    pub(crate) async fn forget_ended_before(&self, time: UtcTime) -> Result<u64, StoreError> {
+        let ended = Entity::delete_many().filter(live().not()).filter(Column::ChangedAt.lt(time.unix_ms()));
+        Ok(ended.exec(&self.write).await?.rows_affected)
+    }
+}
+
+/// True for rows of sessions that have not ended.
+fn live() -> Expr {
+    Column::State.ne("ended")
+}
+
+async fn usage(connection: &impl ConnectionTrait, player: &str) -> Result<Usage, StoreError> {
+    let pixels = Func::coalesce([Expr::col(Column::PixelsPerSecond).sum(), Expr::val(0_i64)]);
+    let totals: Option<(i64, i64)> = Entity::find()
+        .select_only()
+        .column_as(Column::Id.count(), "sessions")
+        .column_as(Expr::from(pixels), "pixels_per_second")
+        .filter(live())
+        .into_tuple()
+        .one(connection)
+        .await?;
+    let (sessions, pixels_per_second) = totals.unwrap_or_default();
+    let of_player = Entity::find().filter(live()).filter(Column::Player.eq(player)).count(connection).await?;
+    Ok(Usage {
+        sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+        pixels_per_second: u64::try_from(pixels_per_second).unwrap_or(u64::MAX),
+        sessions_of_player: u32::try_from(of_player).unwrap_or(u32::MAX),
+    })
+}
+
+/// The columns of a state: word, stage, instant, reason.
+fn state_columns(
+    state: &SessionState,
+) -> (&'static str, Option<&'static str>, Option<UtcTime>, Option<EndReason>) {
+    let word = state.name();
+    match *state {
+        SessionState::Reserved => (word, None, None, None),
+        SessionState::Preparing { stage: PrepareStage::Streamer } => (word, Some("streamer"), None, None),
+        SessionState::Preparing { stage: PrepareStage::Game } => (word, Some("game"), None, None),
+        SessionState::Ready { connect_until: at }
+        | SessionState::Connected { since: at }
+        | SessionState::Reconnecting { until: at } => (word, None, Some(at), None),
+        SessionState::Stopping { reason } => (word, None, None, Some(reason)),
+        SessionState::Ended { reason, party: _, at } => (word, None, Some(at), Some(reason)),
+    }
+}
+
+fn to_row(record: &SessionRecord) -> Model {
+    // Sizes and rates are at most `api::spec::MAX_EDGE` and so fit.
+    let small = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let large = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let (state, stage, instant, reason) = state_columns(&record.state);
+    Model {
+        id: record.id.to_string(),
+        instance: record.instance.to_string(),
+        epoch: small(record.epoch),
+        app: record.app.to_string(),
+        width: small(record.spec.width),
+        height: small(record.spec.height),
+        frames_per_second: i32::from(record.spec.frames_per_second),
+        pixels_per_second: large(record.spec.pixels_per_second()),
+        resizable: record.resizable,
+        player: record.player.clone(),
+        state: state.to_owned(),
+        stage: stage.map(str::to_owned),
+        instant: instant.map(UtcTime::unix_ms),
+        reason: reason.map(|reason| reason.word().to_owned()),
+        observed: record.observed,
+        first_frame: record.first_frame,
+        revision: large(record.revision),
+        created_at: record.created_at.unix_ms(),
+        changed_at: record.changed_at.unix_ms(),
+        ends_at: record.ends_at.unix_ms(),
+        token_hash: record.token_hash.to_vec(),
+        token_expires_at: record.token_expires_at.unix_ms(),
+    }
+}
+
+fn from_row(row: Model) -> Result<SessionRecord, StoreError> {
+    read_row(&row).map_err(|column| StoreError::Unreadable { id: row.id, column })
+}
+
+/// The record, or the column that cannot be read.
+fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
+    fn read<T>(value: Option<T>, column: &'static str) -> Result<T, &'static str> {
+        value.ok_or(column)
+    }
+    let spec = StreamSpec {
+        width: read(row.width.try_into().ok(), "width")?,
+        height: read(row.height.try_into().ok(), "height")?,
+        frames_per_second: read(row.frames_per_second.try_into().ok(), "frames_per_second")?,
+    };
+    Ok(SessionRecord {
+        id: read(row.id.parse().ok(), "id")?,
+        instance: read(row.instance.parse().ok(), "instance")?,
+        epoch: read(row.epoch.try_into().ok(), "epoch")?,
+        app: read(row.app.parse().ok(), "app")?,
+        spec,
+        resizable: row.resizable,
+        player: row.player.clone(),
+        state: read_state(row)?,
+        observed: row.observed,
+        first_frame: row.first_frame,
+        revision: read(row.revision.try_into().ok(), "revision")?,
+        created_at: UtcTime::from_unix_ms(row.created_at),
+        changed_at: UtcTime::from_unix_ms(row.changed_at),
+        ends_at: UtcTime::from_unix_ms(row.ends_at),
+        token_hash: read(row.token_hash.as_slice().try_into().ok(), "token_hash")?,
+        token_expires_at: UtcTime::from_unix_ms(row.token_expires_at),
+    })
+}
+
+fn read_state(row: &Model) -> Result<SessionState, &'static str> {
+    let instant = || row.instant.map(UtcTime::from_unix_ms).ok_or("instant");
+    let reason = || row.reason.as_deref().and_then(EndReason::from_word).ok_or("reason");
+    match row.state.as_str() {
+        "reserved" => Ok(SessionState::Reserved),
+        "preparing" => match row.stage.as_deref() {
+            Some("streamer") => Ok(SessionState::Preparing { stage: PrepareStage::Streamer }),
+            Some("game") => Ok(SessionState::Preparing { stage: PrepareStage::Game }),
+            Some(_) | None => Err("stage"),
+        },
+        "ready" => Ok(SessionState::Ready { connect_until: instant()? }),
+        "connected" => Ok(SessionState::Connected { since: instant()? }),
+        "reconnecting" => Ok(SessionState::Reconnecting { until: instant()? }),
+        "stopping" => Ok(SessionState::Stopping { reason: reason()? }),
+        "ended" => {
+            let reason = reason()?;
+            Ok(SessionState::Ended { reason, party: reason.party(), at: instant()? })
+        }
+        _ => Err("state"),
+    }
+}
