@@ -168,7 +168,8 @@ impl Shared {
 fn serve(shared: &Shared, stopped: &UnixStream, mut on_rumble: OnRumble) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let mut sources = [PollFd::new(stopped, PollFlags::IN), PollFd::from_borrowed_fd(shared.device.as_fd(), PollFlags::IN)];
+        let mut sources =
+            [PollFd::new(stopped, PollFlags::IN), PollFd::from_borrowed_fd(shared.device.as_fd(), PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut sources, None))?;
         if !sources[0].revents().is_empty() {
             return Ok(());
@@ -420,9 +421,7 @@ impl State {
 
     fn entries(&self) -> Vec<(u64, String)> {
         let mut entries = vec![(ROOT, ".".to_owned()), (ROOT, "..".to_owned())];
-        entries.extend(
-            (0..SLOTS).filter_map(|index| self.slots[index].visible.map(|node| (node, file_name(index)))),
-        );
+        entries.extend((0..SLOTS).filter_map(|index| self.slots[index].visible.map(|node| (node, file_name(index)))));
         entries
     }
 

@@ -91,7 +91,7 @@ pub struct Pads {
 
 enum Driver {
     Fuse(fuse::FusePads),
-    Uinput(uinput::UinputPads),
+    Uinput(Box<uinput::UinputPads>),
 }
 
 impl fmt::Debug for Pads {
@@ -113,7 +113,7 @@ impl Pads {
         let driver = match backend {
             Backend::Fuse(device) => Driver::Fuse(fuse::FusePads::start(device, on_rumble)?),
             Backend::Uinput { devices, directory } => {
-                Driver::Uinput(uinput::UinputPads::start(devices, directory, on_rumble)?)
+                Driver::Uinput(Box::new(uinput::UinputPads::start(devices, directory, on_rumble)?))
             }
         };
         Ok(Self { driver })

@@ -171,7 +171,13 @@ mod tests {
         check(
             rest,
             PadState { axes: [-32767, 5, 0, 32767], triggers: [0, 7], ..rest },
-            &[(EV_ABS, ABS_X, -32767), (EV_ABS, ABS_Y, 5), (EV_ABS, ABS_RY, 32767), (EV_ABS, ABS_RZ, 7), (EV_SYN, 0, 0)],
+            &[
+                (EV_ABS, ABS_X, -32767),
+                (EV_ABS, ABS_Y, 5),
+                (EV_ABS, ABS_RY, 32767),
+                (EV_ABS, ABS_RZ, 7),
+                (EV_SYN, 0, 0),
+            ],
         );
     }
 

@@ -49,20 +49,52 @@ pub(crate) struct Header {
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation<'a> {
-    Init { minor: u32 },
-    Lookup { name: &'a OsStr },
+    Init {
+        minor: u32,
+    },
+    Lookup {
+        name: &'a OsStr,
+    },
     GetAttributes,
     SetAttributes,
-    MakeNode { name: &'a OsStr },
-    Unlink { name: &'a OsStr },
+    MakeNode {
+        name: &'a OsStr,
+    },
+    Unlink {
+        name: &'a OsStr,
+    },
     Open,
-    Read { handle: u64, size: usize, nonblocking: bool },
-    Write { handle: u64, data: &'a [u8] },
-    Release { handle: u64 },
-    ReadDirectory { offset: u64, size: usize },
-    Ioctl { handle: u64, command: u32, input: &'a [u8], output_size: usize, narrow: bool },
-    Poll { handle: u64, kernel_handle: u64, notify: bool },
-    Interrupt { unique: u64 },
+    Read {
+        handle: u64,
+        size: usize,
+        nonblocking: bool,
+    },
+    Write {
+        handle: u64,
+        data: &'a [u8],
+    },
+    Release {
+        handle: u64,
+    },
+    ReadDirectory {
+        offset: u64,
+        size: usize,
+    },
+    Ioctl {
+        handle: u64,
+        command: u32,
+        input: &'a [u8],
+        output_size: usize,
+        narrow: bool,
+    },
+    Poll {
+        handle: u64,
+        kernel_handle: u64,
+        notify: bool,
+    },
+    Interrupt {
+        unique: u64,
+    },
     FileSystem,
     OpenDirectory,
     /// Answered with success and nothing else.
@@ -94,7 +126,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(Header, Operation<'_>)> {
         8 => Operation::MakeNode { name: name(body + 16)? },
         10 => Operation::Unlink { name: name(body)? },
         14 => Operation::Open,
-        15 => Operation::Read { handle: long(body)?, size: size(body + 16)?, nonblocking: nonblocking(word(body + 32)?) },
+        15 => {
+            Operation::Read { handle: long(body)?, size: size(body + 16)?, nonblocking: nonblocking(word(body + 32)?) }
+        }
         16 => {
             let length = size(body + 16)?;
             Operation::Write { handle: long(body)?, data: bytes.get(body + 40..)?.get(..length)? }
@@ -263,7 +297,7 @@ mod tests {
 
     #[test]
     fn no_input_makes_the_parser_fail_hard() {
-        let mut bytes = vec![0_u8; 200];
+        let mut bytes = [0_u8; 200];
         for opcode in 0..60_u32 {
             bytes[4..8].copy_from_slice(&opcode.to_ne_bytes());
             for length in 0..bytes.len() {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::Rumble;
 use crate::evdev::{
     ABS_COUNT, EV_ABS, EV_COUNT, EV_FF, EV_KEY, EV_SYN, Effect, Event, FF_COUNT, FF_RUMBLE, KEY_COUNT, PROPERTY_COUNT,
     SYN_DROPPED, SYN_REPORT, Width, bits,
 };
 use crate::pad::{self, Position};
 use crate::protocol;
-use crate::Rumble;
 
 /// Most events that wait for a reader, about a second of a wildly moved pad. Fewer lose input of a game that stutters;
 /// more let it act on stale input.

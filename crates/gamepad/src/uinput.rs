@@ -85,7 +85,8 @@ impl UinputPads {
     pub(crate) fn disconnect(&self, slot: u8) -> Result<(), PadError> {
         self.with_slot(slot, |device, position| {
             if position.take().is_some() {
-                remove(device, &self.node(slot)).map_err(|source| PadError::Kernel { step: "remove the input device", source })?;
+                remove(device, &self.node(slot))
+                    .map_err(|source| PadError::Kernel { step: "remove the input device", source })?;
             }
             Ok(())
         })
@@ -160,7 +161,8 @@ fn create(device: &OwnedFd, slot: u8) -> io::Result<()> {
         ioctl_bytes(fd, UI_ABS_SETUP, &mut setup)?;
     }
     // struct uinput_setup: struct input_id, 80 bytes of name, effects.
-    let mut setup: Vec<u8> = [pad::BUS, pad::VENDOR, pad::PRODUCT, pad::VERSION].iter().flat_map(|part| part.to_ne_bytes()).collect();
+    let mut setup: Vec<u8> =
+        [pad::BUS, pad::VENDOR, pad::PRODUCT, pad::VERSION].iter().flat_map(|part| part.to_ne_bytes()).collect();
     setup.extend(pad::NAME.as_bytes());
     setup.resize(88, 0);
     setup.extend(u32::from(pad::EFFECTS).to_ne_bytes());
@@ -176,7 +178,9 @@ fn make_node(device: &OwnedFd, node: &Path) -> io::Result<()> {
     let name = String::from_utf8_lossy(&name);
     let numbers = event_number(&Path::new(VIRTUAL).join(name.trim_end_matches('\0')))?;
     let (major, minor) = numbers.trim().split_once(':').ok_or(io::ErrorKind::InvalidData)?;
-    let number = |text: &str| text.parse().map_err(|_: std::num::ParseIntError| io::Error::from(io::ErrorKind::InvalidData));
+    let number = |text: &str| {
+        text.parse().map_err(|error: std::num::ParseIntError| io::Error::new(io::ErrorKind::InvalidData, error))
+    };
     let device = makedev(number(major)?, number(minor)?);
     match fs::remove_file(node) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -231,7 +235,12 @@ fn serve(devices: &[OwnedFd], stopped: &UnixStream, mut on_rumble: OnRumble) -> 
     }
 }
 
-fn feedback(device: &OwnedFd, slot: u8, event: Event, effects: &mut BTreeMap<u32, Effect>) -> io::Result<Option<Rumble>> {
+fn feedback(
+    device: &OwnedFd,
+    slot: u8,
+    event: Event,
+    effects: &mut BTreeMap<u32, Effect>,
+) -> io::Result<Option<Rumble>> {
     let request = event.value.to_ne_bytes();
     match (event.kind, event.code) {
         (EV_UINPUT, UI_FF_UPLOAD) => {

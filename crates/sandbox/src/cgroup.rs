@@ -184,7 +184,8 @@ impl Member {
         )]
         let quota_us = (f64::from(limits.cpu_cores) * CPU_PERIOD_US as f64) as u64;
         // The kernel refuses quotas under a millisecond.
-        let (quota_us, period_us) = if quota_us < 1000 { (quota_us * 10, CPU_PERIOD_US * 10) } else { (quota_us, CPU_PERIOD_US) };
+        let (quota_us, period_us) =
+            if quota_us < 1000 { (quota_us * 10, CPU_PERIOD_US * 10) } else { (quota_us, CPU_PERIOD_US) };
         match (controller, self.unified) {
             (Controller::Memory, true) => {
                 self.write("memory.max", limits.memory_bytes)?;
@@ -323,7 +324,8 @@ fn parse_hierarchies(mounts: &str, own: &str) -> Vec<Hierarchy> {
         let Some((front, back)) = line.split_once(" - ") else { continue };
         let front: Vec<&str> = front.split(' ').collect();
         let back: Vec<&str> = back.split(' ').collect();
-        let (Some(root), Some(mount), Some(kind), Some(options)) = (front.get(3), front.get(4), back.first(), back.get(2))
+        let (Some(root), Some(mount), Some(kind), Some(options)) =
+            (front.get(3), front.get(4), back.first(), back.get(2))
         else {
             continue;
         };
@@ -332,18 +334,26 @@ fn parse_hierarchies(mounts: &str, own: &str) -> Vec<Hierarchy> {
             "cgroup" => false,
             _ => continue,
         };
-        let controllers: Vec<String> = if unified { Vec::new() } else { options.split(',').map(str::to_owned).collect() };
+        let controllers: Vec<String> =
+            if unified { Vec::new() } else { options.split(',').map(str::to_owned).collect() };
         let path = own.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');
             let (_, names, path) = (parts.next()?, parts.next()?, parts.next()?);
-            let ours = if unified { names.is_empty() } else { names.split(',').any(|name| controllers.iter().any(|c| c == name)) };
+            let ours = if unified {
+                names.is_empty()
+            } else {
+                names.split(',').any(|name| controllers.iter().any(|c| c == name))
+            };
             ours.then_some(path)
         });
         let Some(path) = path else { continue };
         // In a container the mount shows only what is below `root`.
         let below = Path::new(path).strip_prefix(root).or_else(|_| Path::new(path).strip_prefix("/"));
         let mount = PathBuf::from(mount);
-        let own = below.map_or_else(|_| mount.clone(), |below| if below.as_os_str().is_empty() { mount.clone() } else { mount.join(below) });
+        let own = below.map_or_else(
+            |_| mount.clone(),
+            |below| if below.as_os_str().is_empty() { mount.clone() } else { mount.join(below) },
+        );
         if !found.iter().any(|known| known.mount == mount) {
             found.push(Hierarchy { unified, controllers, mount, own });
         }

@@ -76,7 +76,8 @@ pub(crate) fn program(syscalls: Syscalls) -> Vec<Instruction> {
 impl Table {
     fn program(&self) -> Vec<Instruction> {
         let mut program = vec![load(NUMBER)];
-        let mut answer = |number: u32, error: i32| program.extend([jump(JUMP_EQUAL, number, 0, 1), give(refusal(error))]);
+        let mut answer =
+            |number: u32, error: i32| program.extend([jump(JUMP_EQUAL, number, 0, 1), give(refusal(error))]);
         self.refused.iter().for_each(|number| answer(*number, libc::EPERM));
         self.absent.iter().for_each(|number| answer(*number, libc::ENOSYS));
         program.extend([
@@ -239,8 +240,9 @@ fn compatible_table() -> Table {
 fn compatible_table() -> Table {
     Table {
         refused: vec![
-            21, 52, 61, 218, 428, 429, 430, 431, 432, 433, 442, 337, 375, 370, 371, 367, 88, 347, 128, 129, 379, 87, 115, 51, 103,
-            131, 443, 79, 262, 404, 372, 405, 124, 74, 121, 111, 169, 311, 309, 310, 386, 364, 388, 249, 438,
+            21, 52, 61, 218, 428, 429, 430, 431, 432, 433, 442, 337, 375, 370, 371, 367, 88, 347, 128, 129, 379, 87,
+            115, 51, 103, 131, 443, 79, 262, 404, 372, 405, 124, 74, 121, 111, 169, 311, 309, 310, 386, 364, 388, 249,
+            438,
         ],
         absent: vec![435, 425, 426, 427, 447],
         clone: 120,

@@ -57,8 +57,13 @@ impl FuseDevice {
         let path = running::helper_path(helper);
         let failed = |source| FuseError::Helper { path: path.clone(), source };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let mut child =
-            Command::new(&path).arg(FUSE_ARGUMENT).env_clear().stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn().map_err(failed)?;
+        let mut child = Command::new(&path)
+            .arg(FUSE_ARGUMENT)
+            .env_clear()
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
         let answer = receive_request::<Result<(), String>>(&ours);
         child.wait().map_err(failed)?;
         let (result, descriptors) = answer.map_err(failed)?;
@@ -89,14 +94,17 @@ impl AsFd for FuseDevice {
 pub(crate) fn serve_descriptor(socket: &UnixStream) -> io::Result<()> {
     let open = || {
         user_namespace::enter_new().map_err(|error| format!("no user namespace: {error}"))?;
-        let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|error| format!("/dev/fuse: {error}"))?;
-        let namespace = std::fs::File::open("/proc/self/ns/user").map_err(|error| format!("/proc/self/ns/user: {error}"))?;
+        let device = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/fuse")
+            .map_err(|error| format!("/dev/fuse: {error}"))?;
+        let namespace =
+            std::fs::File::open("/proc/self/ns/user").map_err(|error| format!("/proc/self/ns/user: {error}"))?;
         Ok::<_, String>((device, namespace))
     };
     match open() {
-        Ok((device, namespace)) => {
-            send_request(socket, &Ok::<(), String>(()), &[device.as_fd(), namespace.as_fd()])
-        }
+        Ok((device, namespace)) => send_request(socket, &Ok::<(), String>(()), &[device.as_fd(), namespace.as_fd()]),
         Err(error) => send_request(socket, &Err::<(), String>(error), &[]),
     }
 }

@@ -25,10 +25,10 @@ use crate::protocol::{
 };
 use crate::settings::{Identity, Network};
 use crate::sys::{self, Side};
+use crate::tree;
 use crate::usage::{Usage, children};
 use crate::user_namespace::{self, PLAYER};
 use crate::world::{self, Owner};
-use crate::tree;
 
 /// How often the disk is looked at. Longer lets a game write more in between; shorter costs time. A look that takes long
 /// makes the next one come later, so that looking never takes more than a fiftieth of a core.
@@ -70,7 +70,12 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
         Ok(mut life) => {
             let told = send_line(
                 socket,
-                &FromHelper::Started { pid: life.game_pid, init_pid: life.init_pid, enforced: life.enforced, group: life.group.clone() },
+                &FromHelper::Started {
+                    pid: life.game_pid,
+                    init_pid: life.init_pid,
+                    enforced: life.enforced,
+                    group: life.group.clone(),
+                },
             );
             if told.is_err() {
                 life.kill();
@@ -121,11 +126,16 @@ impl Life {
         Self::begin_in(request, group.clone(), fuse, namespace).inspect_err(|_| group.remove())
     }
 
-    fn begin_in(request: Request, group: Group, fuse: Option<OwnedFd>, namespace: Option<OwnedFd>) -> Result<Self, Failure> {
+    fn begin_in(
+        request: Request,
+        group: Group,
+        fuse: Option<OwnedFd>,
+        namespace: Option<OwnedFd>,
+    ) -> Result<Self, Failure> {
         let owner = become_owner(&request, namespace)?;
         let package_ids = prepare(&request, owner)?;
         let (output, log) = open_log(&request)?;
-        let enforced = enforced(&request, &group, owner, package_ids.is_some());
+        let enforced = enforced(&request, &group, owner);
         let mut watched = vec![request.home_dir.clone()];
         watched.extend(request.layer_dir.as_ref().map(|layer| layer.join("upper")));
         let disk_bytes = request.limits.disk_bytes;
@@ -139,7 +149,16 @@ impl Life {
         match sys::clone(namespaces).step(|| "make the namespaces".into())? {
             Side::Child => {
                 drop((go, reports, log));
-                init::run(Birth { request, owner, enforced, package_ids, fuse, output, go: their_go, reports: their_reports })
+                init::run(Birth {
+                    request,
+                    owner,
+                    enforced,
+                    package_ids,
+                    fuse,
+                    output,
+                    go: their_go,
+                    reports: their_reports,
+                })
             }
             Side::Parent { pid, pidfd } => {
                 // Only the game's server and init may hold the device: when the server dies, the kernel must notice.
@@ -177,13 +196,14 @@ impl Life {
             self.kill();
         }
         match self.next_report().step(|| "wait for init".into())? {
-            Some(Report::Started) => {}
+            Some(Report::Started { package_mapped }) => self.enforced.package_owned |= package_mapped,
             Some(Report::Failed(failure)) => return Err(failure),
             // Cannot come first; and then its status would be lost, so say so.
             Some(Report::Ended(status)) => return Err(format!("status {status}")).step(|| "see the game start".into()),
             None => {
                 begun?;
-                return Err("it was killed while it built the world (is the memory limit too low?)").step(|| "start init".into());
+                return Err("it was killed while it built the world (is the memory limit too low?)")
+                    .step(|| "start init".into());
             }
         }
         self.game_pid = children(self.init_pid).first().copied().unwrap_or(self.init_pid);
@@ -267,10 +287,10 @@ impl Life {
         }
         // What was written at the very end.
         while self.copy_output() > 0 {}
-        if ending.status.is_none() {
-            if let Ok(Some(Report::Ended(status))) = self.next_report() {
-                ending.status = Some(status);
-            }
+        if ending.status.is_none()
+            && let Ok(Some(Report::Ended(status))) = self.next_report()
+        {
+            ending.status = Some(status);
         }
         self.exit(&ending)
     }
@@ -339,7 +359,8 @@ impl Life {
     }
 
     fn is_over_disk_limit(&self) -> bool {
-        let used: u64 = self.watched.iter().fold(0, |sum, path| sum.saturating_add(tree::disk_bytes(path).unwrap_or(0)));
+        let used: u64 =
+            self.watched.iter().fold(0, |sum, path| sum.saturating_add(tree::disk_bytes(path).unwrap_or(0)));
         used > self.disk_bytes
     }
 
@@ -414,9 +435,12 @@ fn become_owner(request: &Request, namespace: Option<OwnedFd>) -> Result<Owner, 
         (Identity::Own { uid, gid }, _) => Ok(Owner { uid, gid, mapped: false }),
         (Identity::Caller, namespace) => {
             match namespace {
-                Some(namespace) => rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
-                    .step(|| "enter the user namespace".into())?,
-                None => user_namespace::enter_new().step(|| "make a user namespace (are they allowed on this machine?)".into())?,
+                Some(namespace) => {
+                    rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
+                        .step(|| "enter the user namespace".into())?
+                }
+                None => user_namespace::enter_new()
+                    .step(|| "make a user namespace (are they allowed on this machine?)".into())?,
             }
             Ok(Owner { uid: PLAYER, gid: PLAYER, mapped: true })
         }
@@ -431,7 +455,8 @@ fn prepare(request: &Request, owner: Owner) -> Result<Option<OwnedFd>, Failure> 
     if owner.mapped {
         return Ok(None);
     }
-    tree::give(&request.home_dir, owner.uid, owner.gid).step(|| format!("give {} to the game", request.home_dir.display()))?;
+    tree::give(&request.home_dir, owner.uid, owner.gid)
+        .step(|| format!("give {} to the game", request.home_dir.display()))?;
     world::open_sockets(request)?;
     let Some(package) = request.package.as_ref().filter(|_| request.layer_dir.is_some()) else { return Ok(None) };
     let metadata = fs::metadata(package).step(|| format!("look at {}", package.display()))?;
@@ -449,13 +474,13 @@ fn open_log(request: &Request) -> Result<Pipe, Failure> {
     Ok((Some(writer), Some((reader, log))))
 }
 
-fn enforced(request: &Request, group: &Group, owner: Owner, package_mapped: bool) -> Enforced {
+fn enforced(request: &Request, group: &Group, owner: Owner) -> Enforced {
     let or_process = |controller| group.mechanism(controller).unwrap_or(Mechanism::ProcessLimit);
     let package_owned = match &request.package {
         // Seen as the player's own when it is the caller's.
         Some(package) if owner.mapped => fs::metadata(package).is_ok_and(|metadata| metadata.uid() == PLAYER),
-        Some(_) => package_mapped,
-        None => false,
+        // Init says so when it could be mapped.
+        Some(_) | None => false,
     };
     Enforced {
         memory: or_process(Controller::Memory),

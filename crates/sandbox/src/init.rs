@@ -34,7 +34,10 @@ const PLUG_FILE: &str = ".plug";
 /// What init tells the helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    Started,
+    Started {
+        /// See [`world::World`].
+        package_mapped: bool,
+    },
     Failed(Failure),
     /// The game's raw wait status.
     Ended(i32),
@@ -96,7 +99,7 @@ fn live(birth: &mut Birth) -> Result<i32, Option<Failure>> {
         announce_pads()?;
     }
     keep_only(CapabilitySet::KILL).step(|| "drop capabilities of init".into())?;
-    report(&birth.reports, &Report::Started);
+    report(&birth.reports, &Report::Started { package_mapped: world.package_mapped });
     reap(&signals, game)
 }
 
@@ -122,7 +125,10 @@ fn confine(birth: &Birth) -> Result<(), Failure> {
 
 fn keep_only(kept: CapabilitySet) -> rustix::io::Result<()> {
     let held = rustix::thread::capabilities(None)?.permitted & kept;
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() })
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() },
+    )
 }
 
 /// Starts the game's process; true when it could not run its command.
@@ -238,7 +244,8 @@ fn set_limits(request: &Request, enforced: &Enforced) -> Result<(), Failure> {
     for (resource, value) in wanted {
         // Never above what we have ourselves: that needs a capability.
         let value = getrlimit(resource).maximum.map_or(value, |maximum| value.min(maximum));
-        setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) }).step(|| format!("set the limit {resource:?}"))?;
+        setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+            .step(|| format!("set the limit {resource:?}"))?;
     }
     Ok(())
 }

@@ -39,6 +39,6 @@ pub use helper::main as helper_main;
 pub use protocol::{Enforced, Exit, Mechanism};
 pub use running::{Running, StartError};
 pub use settings::{
-    Gamepads, Identity, Limits, Log, Network, Runtime, Sandbox, Sockets, Syscalls, APP_DIR, HOME_DIR, RUNTIME_DIR,
+    APP_DIR, Gamepads, HOME_DIR, Identity, Limits, Log, Network, RUNTIME_DIR, Runtime, Sandbox, Sockets, Syscalls,
 };
 pub use usage::Usage;

@@ -8,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,9 @@ pub(crate) struct Request {
 pub(crate) enum Input {
     None,
     /// The first descriptor is `/dev/fuse`; the second, when there, the user namespace that it was opened in.
-    Fuse { user_namespace: bool },
+    Fuse {
+        user_namespace: bool,
+    },
     Directory(PathBuf),
 }
 
@@ -150,7 +152,11 @@ impl<T, E: std::fmt::Display> Step<T> for Result<T, E> {
 }
 
 /// Sends a request and its descriptors.
-pub(crate) fn send_request<T: Serialize>(socket: &UnixStream, value: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send_request<T: Serialize>(
+    socket: &UnixStream,
+    value: &T,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let body = serde_json::to_vec(value)?;
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_BYTES);
     let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the settings are too long"))?;

@@ -12,9 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use crate::cgroup::Group;
-use crate::protocol::{
-    Enforced, Exit, FromHelper, Input, Lines, Request, ToHelper, send_line, send_request,
-};
+use crate::protocol::{Enforced, Exit, FromHelper, Input, Lines, Request, ToHelper, send_line, send_request};
 use crate::settings::{APP_DIR, Gamepads, HOME_DIR, Sandbox};
 use crate::usage::Usage;
 
@@ -111,7 +109,9 @@ impl Sandbox {
             Some(FromHelper::Failed { failure }) if failure.command => {
                 Err(StartError::Command { step: failure.step, detail: failure.detail })
             }
-            Some(FromHelper::Failed { failure }) => Err(StartError::World { step: failure.step, detail: failure.detail }),
+            Some(FromHelper::Failed { failure }) => {
+                Err(StartError::World { step: failure.step, detail: failure.detail })
+            }
             Some(FromHelper::Exited { .. }) | None => Err(StartError::Silent(io::ErrorKind::UnexpectedEof.into())),
         }
     }

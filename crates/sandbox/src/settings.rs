@@ -211,7 +211,11 @@ impl Sandbox {
     pub(crate) fn check(&self, caller_is_root: bool) -> Result<(), Unusable> {
         let refuse = |field, reason: &str| Err(Unusable { field, reason: reason.to_owned() });
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if self.name.is_empty() || self.name.len() > MAX_NAME || !self.name.chars().all(plain) || self.name.starts_with('.') {
+        if self.name.is_empty()
+            || self.name.len() > MAX_NAME
+            || !self.name.chars().all(plain)
+            || self.name.starts_with('.')
+        {
             return refuse("name", "must be 1 to 100 letters, digits, `_`, `-`, and `.` not at its start");
         }
         if self.command.first().is_none_or(|program| program.is_empty()) {
@@ -221,7 +225,9 @@ impl Sandbox {
             Identity::Own { uid: 0, .. } | Identity::Own { gid: 0, .. } => {
                 return refuse("identity", "the game must not be root");
             }
-            Identity::Own { .. } if !caller_is_root => return refuse("identity", "only root can give a game another uid"),
+            Identity::Own { .. } if !caller_is_root => {
+                return refuse("identity", "only root can give a game another uid");
+            }
             Identity::Caller if caller_is_root => return refuse("identity", "the caller is root: give the game a uid"),
             Identity::Own { .. } | Identity::Caller => {}
         }

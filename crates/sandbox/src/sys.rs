@@ -59,8 +59,21 @@ pub(crate) fn close_at_exec(first: u32) -> io::Result<()> {
     done(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
 }
 
-/// Adds attributes to a mount, and to those below it, and maps its ids by a user namespace.
-pub(crate) fn set_mount_attributes(mount: BorrowedFd<'_>, set: u64, recursive: bool, ids: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// What changes of a mount.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MountChange<'a> {
+    /// Attributes to add.
+    pub(crate) set: u64,
+    /// Attributes to take away.
+    pub(crate) clear: u64,
+    /// Also of those below it.
+    pub(crate) recursive: bool,
+    /// The user namespace by which owners are mapped.
+    pub(crate) ids: Option<BorrowedFd<'a>>,
+}
+
+/// Changes a mount.
+pub(crate) fn change_mount(mount: BorrowedFd<'_>, change: MountChange<'_>) -> io::Result<()> {
     #[repr(C)]
     struct MountAttributes {
         set: u64,
@@ -68,12 +81,12 @@ pub(crate) fn set_mount_attributes(mount: BorrowedFd<'_>, set: u64, recursive: b
         propagation: u64,
         user_namespace: u64,
     }
-    let mut attributes = MountAttributes { set, clear: 0, propagation: 0, user_namespace: 0 };
-    if let Some(ids) = ids {
+    let mut attributes = MountAttributes { set: change.set, clear: change.clear, propagation: 0, user_namespace: 0 };
+    if let Some(ids) = change.ids {
         attributes.set |= MOUNT_ID_MAP;
         attributes.user_namespace = u64::from(ids.as_raw_fd().cast_unsigned());
     }
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string, the structure is the kernel's `mount_attr` with its size; both outlive the call.
     done(unsafe {
         libc::syscall(

@@ -51,8 +51,10 @@ impl Usage {
 fn walk(pid: i32, depth: u8, usage: &mut Usage) {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return };
     // The name in parentheses may contain anything; what follows the last one does not.
-    let fields: Vec<u64> =
-        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect()).unwrap_or_default();
+    let fields: Vec<u64> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect())
+        .unwrap_or_default();
     let field = |index: usize| fields.get(index).copied().unwrap_or(0);
     // utime, stime, cutime, cstime, num_threads of proc(5), counted from the state.
     let ticks: u64 = (11..15).map(field).sum();

@@ -17,7 +17,7 @@ use rustix::mount::{
 
 use crate::protocol::{Failure, Input, Request, Step};
 use crate::settings::{APP_DIR, HOME_DIR, Network, RUNTIME_DIR};
-use crate::sys::{self, MOUNT_NO_DEVICES, MOUNT_NO_EXECUTION, MOUNT_NO_SUID, MOUNT_READ_ONLY};
+use crate::sys::{self, MOUNT_NO_DEVICES, MOUNT_NO_EXECUTION, MOUNT_NO_SUID, MOUNT_READ_ONLY, MountChange};
 
 /// Where the new root is put together; any directory that every system has.
 const STAGE: &str = "/tmp";
@@ -37,9 +37,35 @@ const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// What of `/etc` is harmless and needed: the linker, fonts, certificates, time zone, and the settings of graphics and
 /// sound libraries.
 const ETC: [&str; 29] = [
-    "OpenCL", "X11", "alternatives", "asound.conf", "ca-certificates", "debian_version", "drirc", "fonts", "glvnd",
-    "gtk-2.0", "gtk-3.0", "host.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "libva.conf", "locale.alias",
-    "localtime", "magic", "mime.types", "openal", "os-release", "pulse", "ssl/certs", "ssl/openssl.cnf", "timezone", "timidity", "vulkan", "xdg",
+    "OpenCL",
+    "X11",
+    "alternatives",
+    "asound.conf",
+    "ca-certificates",
+    "debian_version",
+    "drirc",
+    "fonts",
+    "glvnd",
+    "gtk-2.0",
+    "gtk-3.0",
+    "host.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "libva.conf",
+    "locale.alias",
+    "localtime",
+    "magic",
+    "mime.types",
+    "openal",
+    "os-release",
+    "pulse",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "timezone",
+    "timidity",
+    "vulkan",
+    "xdg",
 ];
 
 /// Files of `/proc` that say something about the host and nothing to a game.
@@ -59,6 +85,8 @@ pub(crate) struct Owner {
 pub(crate) struct World {
     /// Groups that may use the graphics devices.
     pub(crate) device_groups: Vec<u32>,
+    /// The package's files belong to the game by an id map.
+    pub(crate) package_mapped: bool,
 }
 
 /// A detached copy of a host mount, to be put at `target`.
@@ -73,20 +101,30 @@ struct Copy {
 enum Access {
     Read,
     Write,
+    /// One device node.
     Device,
+    /// A directory of device nodes.
+    Devices,
 }
 
 /// Builds the world and makes it this process's root.
-pub(crate) fn build(request: &Request, owner: Owner, package_ids: Option<&OwnedFd>, fuse: Option<OwnedFd>) -> Result<World, Failure> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step(|| "make mounts private".into())?;
+pub(crate) fn build(
+    request: &Request,
+    owner: Owner,
+    package_ids: Option<&OwnedFd>,
+    fuse: Option<OwnedFd>,
+) -> Result<World, Failure> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step(|| "make mounts private".into())?;
     let mut copies = host_runtime(request)?;
     copies.extend(sockets(request)?);
     let device_groups = devices(request, owner, &mut copies)?;
     copies.push(required(&request.home_dir, HOME_DIR, Access::Write)?);
     let package = match &request.package {
-        Some(path) => Some(copy_mapped(path, Path::new(APP_DIR), package_ids)?),
+        Some(path) => Some(copy_mapped(path, APP_DIR, package_ids)?),
         None => None,
     };
+    let (package, package_mapped) = package.map_or((None, false), |(package, mapped)| (Some(package), mapped));
     let layer = match &request.layer_dir {
         Some(path) => Some(required(path, "/", Access::Write)?),
         None => None,
@@ -113,7 +151,7 @@ pub(crate) fn build(request: &Request, owner: Owner, package_ids: Option<&OwnedF
     if let Some(device) = fuse {
         mount_pads(&device, owner)?;
     }
-    Ok(World { device_groups })
+    Ok(World { device_groups, package_mapped })
 }
 
 fn inside(path: &str) -> PathBuf {
@@ -127,7 +165,8 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), Failure> {
 fn temporary(target: impl AsRef<Path>, options: &str, flags: MountFlags) -> Result<(), Failure> {
     let target = target.as_ref();
     let options = std::ffi::CString::new(options).step(|| "read mount options".into())?;
-    mount("kite", target, "tmpfs", flags, Some(options.as_c_str())).step(|| format!("mount a tmpfs at {}", target.display()))
+    mount("kite", target, "tmpfs", flags, Some(options.as_c_str()))
+        .step(|| format!("mount a tmpfs at {}", target.display()))
 }
 
 /// A copy of a host path that must be there.
@@ -145,24 +184,24 @@ fn optional(source: &Path, target: &Path, access: Access) -> Result<Option<Copy>
     let attributes = match access {
         Access::Read => MOUNT_READ_ONLY | MOUNT_NO_SUID | MOUNT_NO_DEVICES,
         Access::Write => MOUNT_NO_SUID | MOUNT_NO_DEVICES,
-        Access::Device => MOUNT_NO_SUID | MOUNT_NO_EXECUTION,
+        Access::Device | Access::Devices => MOUNT_NO_SUID | MOUNT_NO_EXECUTION,
     };
-    sys::set_mount_attributes(copy.tree.as_fd(), attributes, true, None).step(|| format!("restrict {}", source.display()))?;
+    // A directory of device nodes may be on a file system that is mounted without devices, as `/run` is.
+    let clear = if matches!(access, Access::Devices) { MOUNT_NO_DEVICES } else { 0 };
+    let change = MountChange { set: attributes, clear, recursive: true, ids: None };
+    sys::change_mount(copy.tree.as_fd(), change).step(|| format!("restrict {}", source.display()))?;
     Ok(Some(copy))
 }
 
 /// A read-only copy in which the package's owner is the game, where the file system can do that.
-fn copy_mapped(source: &Path, target: &Path, ids: Option<&OwnedFd>) -> Result<Copy, Failure> {
-    let attributes = MOUNT_READ_ONLY | MOUNT_NO_SUID | MOUNT_NO_DEVICES;
-    let missing = || Failure { step: format!("show {}", source.display()), detail: "it does not exist".into(), command: false };
-    let copy = detach(source, target)?.ok_or_else(missing)?;
-    if let Some(ids) = ids
-        && sys::set_mount_attributes(copy.tree.as_fd(), attributes, false, Some(ids.as_fd())).is_ok()
-    {
-        return Ok(copy);
-    }
-    sys::set_mount_attributes(copy.tree.as_fd(), attributes, true, None).step(|| format!("restrict {}", source.display()))?;
-    Ok(copy)
+/// Says whether it can: else the game can add files but not change those it came with.
+fn copy_mapped(source: &Path, target: &str, ids: Option<&OwnedFd>) -> Result<(Copy, bool), Failure> {
+    let copy = required(source, target, Access::Read)?;
+    let map = |ids: &OwnedFd| {
+        sys::change_mount(copy.tree.as_fd(), MountChange { ids: Some(ids.as_fd()), ..MountChange::default() })
+    };
+    let mapped = ids.is_some_and(|ids| map(ids).is_ok());
+    Ok((copy, mapped))
 }
 
 fn detach(source: &Path, target: &Path) -> Result<Option<Copy>, Failure> {
@@ -239,7 +278,7 @@ fn devices(request: &Request, owner: Owner, copies: &mut Vec<Copy>) -> Result<Ve
         copies.push(required(&Path::new("/dev").join(name), &format!("/dev/{name}"), Access::Device)?);
     }
     if let Input::Directory(path) = &request.input {
-        copies.push(required(path, "/dev/input", Access::Device)?);
+        copies.push(required(path, "/dev/input", Access::Devices)?);
     }
     let mut groups = Vec::new();
     if !request.gpu {
@@ -353,8 +392,16 @@ fn make_link((name, target): (String, PathBuf)) -> Result<(), Failure> {
 /// The package below the layer.
 fn overlay(package: &Copy, layer: &Copy, owner: Owner) -> Result<(), Failure> {
     let part = |name: &str| PathBuf::from(format!("{PARTS}/{name}"));
-    put(&Copy { tree: package.tree.try_clone().step(|| "copy a descriptor".into())?, target: part("lower"), directory: true })?;
-    put(&Copy { tree: layer.tree.try_clone().step(|| "copy a descriptor".into())?, target: part("layer"), directory: true })?;
+    put(&Copy {
+        tree: package.tree.try_clone().step(|| "copy a descriptor".into())?,
+        target: part("lower"),
+        directory: true,
+    })?;
+    put(&Copy {
+        tree: layer.tree.try_clone().step(|| "copy a descriptor".into())?,
+        target: part("layer"),
+        directory: true,
+    })?;
     make_directory(&inside(APP_DIR), 0o755)?;
     let parts = Path::new(STAGE).join(PARTS);
     let at = parts.display();
@@ -382,7 +429,8 @@ fn proc_file_system() -> Result<(), Failure> {
         let path = target.join(name);
         if path.exists() {
             let null = required(Path::new("/dev/null"), "/", Access::Read)?;
-            move_mount(&null.tree, "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).step(|| format!("hide /proc/{name}"))?;
+            move_mount(&null.tree, "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+                .step(|| format!("hide /proc/{name}"))?;
         }
     }
     for name in ["sys", "irq", "bus"] {
@@ -390,18 +438,29 @@ fn proc_file_system() -> Result<(), Failure> {
         if !path.exists() {
             continue;
         }
-        let tree = open_tree(CWD, &path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE)
-            .step(|| format!("copy the mount of /proc/{name}"))?;
-        sys::set_mount_attributes(tree.as_fd(), MOUNT_READ_ONLY, true, None).step(|| format!("restrict /proc/{name}"))?;
-        move_mount(&tree, "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).step(|| format!("restrict /proc/{name}"))?;
+        let tree = open_tree(
+            CWD,
+            &path,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE,
+        )
+        .step(|| format!("copy the mount of /proc/{name}"))?;
+        sys::change_mount(
+            tree.as_fd(),
+            MountChange { set: MOUNT_READ_ONLY, recursive: true, ..MountChange::default() },
+        )
+        .step(|| format!("restrict /proc/{name}"))?;
+        move_mount(&tree, "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .step(|| format!("restrict /proc/{name}"))?;
     }
     Ok(())
 }
 
 /// Closes `/`, `/etc` and `/dev` themselves; what is mounted in them is not touched.
 fn set_read_only(root: &Path) -> Result<(), Failure> {
-    let mount = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(|| "open the new root".into())?;
-    sys::set_mount_attributes(mount.as_fd(), MOUNT_READ_ONLY, false, None).step(|| "make the new root read-only".into())
+    let mount = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the new root".into())?;
+    sys::change_mount(mount.as_fd(), MountChange { set: MOUNT_READ_ONLY, ..MountChange::default() })
+        .step(|| "make the new root read-only".into())
 }
 
 fn pivot(root: &Path) -> Result<(), Failure> {
@@ -445,7 +504,8 @@ pub(crate) fn open_sockets(request: &Request) -> Result<(), Failure> {
     for path in paths {
         let metadata = fs::symlink_metadata(&path).step(|| format!("look at {}", path.display()))?;
         if metadata.file_type().is_socket() && metadata.mode() & 0o666 != 0o666 {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).step(|| format!("open {} to the game", path.display()))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o777))
+                .step(|| format!("open {} to the game", path.display()))?;
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! A real game, started as a node starts it, on a display of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking, its helpers too")]
+
 mod world;
 
 use std::fs;
@@ -60,8 +62,15 @@ impl Drop for Display {
 fn chocolate_doom_draws_its_title() {
     let place = Place::new();
     let display = Display::start(&place);
-    let mut sandbox =
-        place.command(["chocolate-doom", "-iwad", "/usr/share/games/doom/freedm.wad", "-nosound", "-window", "-geometry", "640x400"]);
+    let mut sandbox = place.command([
+        "chocolate-doom",
+        "-iwad",
+        "/usr/share/games/doom/freedm.wad",
+        "-nosound",
+        "-window",
+        "-geometry",
+        "640x400",
+    ]);
     sandbox.sockets.x11_dir = Some("/tmp/.X11-unix".into());
     sandbox.env.push(("DISPLAY".into(), format!(":{}", display.number).into()));
     sandbox.env.push(("SDL_VIDEODRIVER".into(), "x11".into()));

@@ -1,5 +1,7 @@
 //! What a game sees and reaches, asked from inside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking, its helpers too")]
+
 mod world;
 
 use std::fs;
@@ -23,11 +25,21 @@ fn the_hosts_files_are_not_there() {
     ));
     assert!(!listing.contains("FOUND"), "{listing}");
     let root: Vec<&str> = listing.lines().skip(1).take_while(|line| !line.is_empty()).collect();
-    let known =
-        ["app", "bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "tmp", "usr", "var"];
+    let known = [
+        "app", "bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "tmp",
+        "usr", "var",
+    ];
     assert!(listing.contains("player:x:"), "{listing}");
     for entry in root.iter().filter(|line| !line.contains(':') && !line.starts_with('/')) {
-        assert!(known.contains(entry) || ["player", "host", "kite", "fd", "full", "input", "null", "random", "shm", "stderr", "stdin", "stdout", "urandom", "zero"].contains(entry), "{entry} in {listing}");
+        assert!(
+            known.contains(entry)
+                || [
+                    "player", "host", "kite", "fd", "full", "input", "null", "random", "shm", "stderr", "stdin",
+                    "stdout", "urandom", "zero"
+                ]
+                .contains(entry),
+            "{entry} in {listing}"
+        );
     }
 }
 
@@ -119,7 +131,9 @@ fn without_a_layer_the_package_is_read_only() {
 fn two_on_one_package_do_not_see_each_other() {
     let (first, second) = (Place::new(), Place::new());
     fs::write(first.path("package/file"), "original\n").unwrap();
-    let mut one = first.with_package(first.script("echo first > /app/file; echo first > ~/mine; echo first > /tmp/mine; echo ready; sleep 60"));
+    let mut one = first.with_package(
+        first.script("echo first > /app/file; echo first > ~/mine; echo first > /tmp/mine; echo ready; sleep 60"),
+    );
     one.package = Some(first.path("package"));
     let mut one = one.start().unwrap();
     wait_for_log(&first, &mut one, "ready");
@@ -157,10 +171,24 @@ fn privileges_cannot_be_had() {
          echo end",
     );
     assert!(!output.lines().any(|line| line == "0" || line.contains("uid=0")), "{output}");
-    for line in ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+    for line in [
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
         assert!(output.contains(line), "{line} in {output}");
     }
-    for refused in ["mount: ", "umount: ", "unshare: unshare failed: Operation not permitted", "ptrace: Operation not permitted", "bpf: Operation not permitted", "clone3: Function not implemented", "mknod: "] {
+    for refused in [
+        "mount: ",
+        "umount: ",
+        "unshare: unshare failed: Operation not permitted",
+        "ptrace: Operation not permitted",
+        "bpf: Operation not permitted",
+        "clone3: Function not implemented",
+        "mknod: ",
+    ] {
         assert!(output.contains(refused), "{refused} in {output}");
     }
 }
@@ -174,7 +202,10 @@ fn a_set_uid_program_has_no_effect() {
         fs::copy("/usr/bin/id", &path).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
     }
-    let (_, output) = place.run(place.with_package(place.script("/app/rootid -u; cp /app/rootid ~/x; chmod u+s ~/x; ~/x -u; ~/rootid -u; id -u")));
+    let (_, output) =
+        place.run(place.with_package(
+            place.script("/app/rootid -u; cp /app/rootid ~/x; chmod u+s ~/x; ~/x -u; ~/rootid -u; id -u"),
+        ));
     let ids: Vec<&str> = output.lines().collect();
     assert_eq!(ids.len(), 4, "{output}");
     assert!(ids.iter().all(|id| *id == ids[3] && *id != "0"), "{output}");

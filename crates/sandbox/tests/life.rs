@@ -1,5 +1,7 @@
 //! Starting, ending, being ended, and what is left: nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking, its helpers too")]
+
 mod world;
 
 use std::fs;
@@ -35,7 +37,8 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Control groups anywhere whose name contains this.
 fn groups(name: &str) -> Vec<String> {
-    let find = Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &format!("*{name}*")]).output().unwrap();
+    let find =
+        Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &format!("*{name}*")]).output().unwrap();
     String::from_utf8(find.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 

@@ -1,5 +1,7 @@
 //! What a game cannot take more of than it was given.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking, its helpers too")]
+
 mod world;
 
 use std::fs;
@@ -9,7 +11,8 @@ use sandbox::{Exit, Mechanism};
 use world::{Place, wait_for_log};
 
 /// Every process forks for ever, and the first one never ends.
-const BOMB: &str = "exec perl -e 'while (1) { defined(fork) or print(\"fork: $!\\n\"), select(undef, undef, undef, 0.1) }'";
+const BOMB: &str =
+    "exec perl -e 'while (1) { defined(fork) or print(\"fork: $!\\n\"), select(undef, undef, undef, 0.1) }'";
 
 const EAT: &str = "perl -e 'my @a; push @a, \"x\" x 1_000_000 while 1'";
 
@@ -80,7 +83,8 @@ fn temporary_files_are_bounded() {
 #[test]
 fn a_full_disk_ends_only_the_game_that_filled_it() {
     let place = Place::new();
-    let mut sandbox = place.script("n=0; while :; do n=$((n+1)); dd if=/dev/zero of=$HOME/$n bs=1M count=8 2>/dev/null; sleep 0.1; done");
+    let mut sandbox = place
+        .script("n=0; while :; do n=$((n+1)); dd if=/dev/zero of=$HOME/$n bs=1M count=8 2>/dev/null; sleep 0.1; done");
     sandbox.limits.disk_bytes = 24 << 20;
     let started = Instant::now();
     assert_eq!(place.run(sandbox).0, Exit::DiskFull);
@@ -122,7 +126,8 @@ fn open_files_are_bounded() {
 #[test]
 fn a_talkative_game_fills_nothing() {
     let place = Place::new();
-    let mut sandbox = place.script("yes the same line again and again & sleep 2; kill $!; wait; echo; echo the last word");
+    let mut sandbox =
+        place.script("yes the same line again and again & sleep 2; kill $!; wait; echo; echo the last word");
     sandbox.log = Some(sandbox::Log { file: place.path("log"), max_bytes: 64 << 10 });
     let (exit, output) = place.run(sandbox);
     assert_eq!(exit, Exit::Code(0));

@@ -1,7 +1,11 @@
 //! Gamepads in a real SDL program, in a real sandbox: the FUSE device mounted inside, served by the `gamepad` crate here.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking, its helpers too")]
+
 mod world;
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -40,10 +44,46 @@ fn buttons(bits: u32) -> PadState {
     PadState { buttons: PadButtons(bits), ..PadState::default() }
 }
 
-/// The round trip that every way of running must pass.
-fn play(place: &Place) {
-    compile(place);
-    let (sandbox, pads, rumbles) = with_pads(place, place.command(["/app/pads"]));
+#[test]
+fn an_sdl_game_sees_buttons_axes_and_rumbles() {
+    let place = Place::new();
+    compile(&place);
+    let (sandbox, pads, rumbles) = with_pads(&place, place.command(["/app/pads"]));
+    play(&place, sandbox, &pads, &rumbles);
+}
+
+/// The same with devices of the kernel, of which SDL sees several.
+#[test]
+#[ignore = "needs /dev/uinput, which containers and small virtual machines lack; run with --ignored where it is"]
+fn an_sdl_game_sees_the_kernels_own_pads() {
+    let place = Place::new();
+    compile(&place);
+    std::fs::create_dir(place.path("input")).unwrap();
+    let open = || OwnedFd::from(File::options().read(true).write(true).open("/dev/uinput").unwrap());
+    let (sender, rumbles) = sync_channel(100);
+    let on_rumble = Box::new(move |rumble| sender.try_send(rumble).unwrap());
+    let backend = Backend::Uinput { devices: vec![open(), open()], directory: place.path("input") };
+    let pads = Pads::start(backend, on_rumble).unwrap();
+    let prepare = || {
+        let mut sandbox = place.command(["/app/pads"]);
+        sandbox.gamepads = Gamepads::Directory(place.path("input"));
+        sandbox.package = Some(place.path("package"));
+        sandbox.env.extend(gamepad::environment().map(|(name, value)| (name.into(), value.into())));
+        sandbox.env.push(("SDL_VIDEODRIVER".into(), "dummy".into()));
+        sandbox
+    };
+    play(&place, prepare(), &pads, &rumbles);
+    pads.connect(1).unwrap();
+    let mut game = prepare().start().unwrap();
+    wait_for_log(&place, &mut game, "ready with 2 pads");
+    game.stop(Duration::ZERO);
+    game.wait();
+    drop(pads);
+    assert_eq!(std::fs::read_dir(place.path("input")).unwrap().count(), 0);
+}
+
+/// The round trip that every kind of pad must pass.
+fn play(place: &Place, sandbox: Sandbox, pads: &Pads, rumbles: &Receiver<Rumble>) {
     pads.connect(0).unwrap();
     let mut game = sandbox.start().unwrap();
     let expect = |game: &mut Running, text: &str| wait_for_log(place, game, text);
@@ -51,7 +91,8 @@ fn play(place: &Place) {
     expect(&mut game, "added X360 Controller rumble 1 of 1");
 
     // In the W3C standard mapping's order; the game must see each as itself.
-    let names = ["a", "b", "x", "y", "leftshoulder", "rightshoulder", "", "", "back", "start", "leftstick", "rightstick"];
+    let names =
+        ["a", "b", "x", "y", "leftshoulder", "rightshoulder", "", "", "back", "start", "leftstick", "rightstick"];
     for (bit, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         pads.update(0, &buttons(1 << bit)).unwrap();
         expect(&mut game, &format!("\n{name} down"));
@@ -65,7 +106,9 @@ fn play(place: &Place) {
     pads.update(0, &buttons(0)).unwrap();
     let state = PadState { axes: [-32767, 12345, 20000, 32767], triggers: [255, 200], ..PadState::default() };
     pads.update(0, &state).unwrap();
-    for axis in ["leftx -32767", "lefty 12345", "rightx 20000", "righty 32767", "lefttrigger 32767", "righttrigger 25699"] {
+    for axis in
+        ["leftx -32767", "lefty 12345", "rightx 20000", "righty 32767", "lefttrigger 32767", "righttrigger 25699"]
+    {
         expect(&mut game, &format!("\n{axis}\n"));
     }
 
@@ -86,11 +129,6 @@ fn play(place: &Place) {
     }
     pads.update(0, &buttons(1 << 16)).unwrap();
     assert_eq!(game.wait_timeout(Duration::from_secs(10)), Some(Exit::Code(0)), "{}", place.log());
-}
-
-#[test]
-fn an_sdl_game_sees_buttons_axes_and_rumbles() {
-    play(&Place::new());
 }
 
 #[test]
@@ -157,7 +195,8 @@ fn a_blocked_reader_can_be_killed() {
 #[test]
 fn the_end_of_the_server_is_the_end_of_the_device() {
     let place = Place::new();
-    let (sandbox, pads, _rumbles) = with_pads(&place, place.script("echo ready; cat /dev/input/event0; echo over; ls /dev/input"));
+    let (sandbox, pads, _rumbles) =
+        with_pads(&place, place.script("echo ready; cat /dev/input/event0; echo over; ls /dev/input"));
     pads.connect(0).unwrap();
     let mut game = sandbox.start().unwrap();
     wait_for_log(&place, &mut game, "ready");

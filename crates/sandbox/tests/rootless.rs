@@ -2,6 +2,8 @@
 //!
 //! Each test starts this program again as `nobody`, where `/dev/fuse` is open to all, as distributions have it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking, its helpers too")]
+
 mod world;
 
 use std::fs;
@@ -47,7 +49,14 @@ fn a_game_is_isolated() {
         );
         assert!(output.starts_with("1000\nplayer\n"), "{output}");
         assert!(!output.contains("WROTE") && !output.contains("FOUND"), "{output}");
-        for line in ["CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "still", "Operation not permitted"] {
+        for line in [
+            "CapPrm:\t0000000000000000",
+            "CapBnd:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+            "still",
+            "Operation not permitted",
+        ] {
             assert!(output.contains(line), "{line} in {output}");
         }
     });
@@ -59,7 +68,11 @@ fn the_package_has_its_layer() {
         let place = Place::new();
         fs::write(place.path("package/game.cfg"), "original").unwrap();
         fs::write(place.path("package/gone"), "original").unwrap();
-        let (exit, output) = place.run(place.with_package(place.script("echo changed > game.cfg; rm gone; touch new; ls; echo saved > ~/save")));
+        let (exit, output) =
+            place
+                .run(place.with_package(
+                    place.script("echo changed > game.cfg; rm gone; touch new; ls; echo saved > ~/save"),
+                ));
         assert_eq!((exit, output.as_str()), (Exit::Code(0), "game.cfg\nnew\n"));
         assert_eq!(fs::read_to_string(place.path("package/game.cfg")).unwrap(), "original");
         assert!(place.path("package/gone").exists());
@@ -91,7 +104,9 @@ fn limits_without_control_groups_are_said_to_be_weaker() {
 fn a_fork_bomb_is_bounded() {
     as_nobody("a_fork_bomb_is_bounded", || {
         let place = Place::new();
-        let mut sandbox = place.script("exec perl -e 'while (1) { defined(fork) or print(\"fork: $!\\n\"), select(undef, undef, undef, 0.1) }'");
+        let mut sandbox = place.script(
+            "exec perl -e 'while (1) { defined(fork) or print(\"fork: $!\\n\"), select(undef, undef, undef, 0.1) }'",
+        );
         sandbox.limits.processes = 50;
         let mut running = sandbox.start().unwrap();
         wait_for_log(&place, &mut running, "fork: ");

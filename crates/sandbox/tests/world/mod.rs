@@ -31,7 +31,11 @@ impl Place {
             fs::create_dir(root.path().join(name)).unwrap();
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { root, name: format!("test-{}-{number}", std::process::id()), uid: 300_000 + (std::process::id() % 10_000) * 64 + number }
+        Self {
+            root,
+            name: format!("test-{}-{number}", std::process::id()),
+            uid: 300_000 + (std::process::id() % 10_000) * 64 + number,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
