@@ -22,7 +22,8 @@ impl Plane {
     /// Who sends this token?
     pub(crate) async fn caller(&self, token: Option<&str>) -> Result<Caller, Problem> {
         let Some(token) = token else { return Ok(Caller::Nobody) };
-        let unknown = || ProblemKind::TokenUnknown.because("Nothing here issued this token, or it was forgotten since.");
+        let unknown =
+            || ProblemKind::TokenUnknown.because("Nothing here issued this token, or it was forgotten since.");
         let hash = TokenHash::of(token).ok_or_else(unknown)?;
         if hash == self.operator {
             return Ok(Caller::Operator);
@@ -56,7 +57,9 @@ impl Plane {
 pub(crate) fn session_of_player(caller: Caller, id: &str) -> Result<SessionRecord, Problem> {
     match caller {
         Caller::Nobody => Err(missing("This is for the session's player alone.")),
-        Caller::Operator => Err(ProblemKind::Forbidden.because("Only the session's player may do this, not the operator.")),
+        Caller::Operator => {
+            Err(ProblemKind::Forbidden.because("Only the session's player may do this, not the operator."))
+        }
         Caller::Player(record) => own(*record, id),
     }
 }

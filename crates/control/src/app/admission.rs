@@ -153,10 +153,14 @@ mod tests {
 
     #[test]
     fn each_refusal_names_its_reason() {
-        let used = |sessions, pixels_per_second, sessions_of_player| Usage { sessions, pixels_per_second, sessions_of_player };
+        let used =
+            |sessions, pixels_per_second, sessions_of_player| Usage { sessions, pixels_per_second, sessions_of_player };
         let check = |node: &NodeView, usage: Usage, expected: Result<(), &str>| {
             let got = admit(node, usage, HD, 2).map_err(|refused| refused.problem());
-            let kind = got.as_ref().map(|_| ()).map_err(|problem| problem.kind.as_str().trim_start_matches("urn:kite:problem:"));
+            let kind = got
+                .as_ref()
+                .map(|_| ())
+                .map_err(|problem| problem.kind.as_str().trim_start_matches("urn:kite:problem:"));
             assert_eq!(kind, expected, "{got:?}");
         };
         let roomy = node(4, 200_000_000, None);
@@ -167,7 +171,11 @@ mod tests {
         check(&roomy, used(0, 0, 2), Err("too_many_sessions"));
         check(&node(4, 1_000_000, None), used(0, 0, 0), Err("no_capacity"));
         check(&node(0, 0, None), used(0, 0, 0), Err("no_capacity"));
-        check(&node(4, 200_000_000, Some(NodeRefusal::DiskFull { free_mb: 3, needed_mb: 99 })), used(0, 0, 0), Err("disk_full"));
+        check(
+            &node(4, 200_000_000, Some(NodeRefusal::DiskFull { free_mb: 3, needed_mb: 99 })),
+            used(0, 0, 0),
+            Err("disk_full"),
+        );
         check(&node(4, 200_000_000, Some(NodeRefusal::Stopping)), used(0, 0, 0), Err("service_stopping"));
         check(&NodeView::Awaited, used(0, 0, 0), Err("no_node"));
         check(&NodeView::Gone, used(0, 0, 0), Err("no_node"));
@@ -180,9 +188,15 @@ mod tests {
         let sentence = |refused: Refused| refused.sentence();
         assert_eq!(sentence(Refused::Places { capacity: 4 }), "All places are taken: 4 of 4.");
         let small = Refused::Pixels { free: 20_000_000, needed: 55_296_000, capacity: 100_000_000 };
-        assert_eq!(sentence(small), "This spec needs 56 million pixels a second, but only 20 are free beside the running sessions.");
+        assert_eq!(
+            sentence(small),
+            "This spec needs 56 million pixels a second, but only 20 are free beside the running sessions."
+        );
         let never = Refused::Pixels { free: 0, needed: 55_296_000, capacity: 50_000_000 };
-        assert_eq!(sentence(never.clone()), "This spec needs 56 million pixels a second, but the whole machine encodes 50.");
+        assert_eq!(
+            sentence(never.clone()),
+            "This spec needs 56 million pixels a second, but the whole machine encodes 50."
+        );
         assert_eq!(never.problem().retry_after_s, None, "waiting would not help");
     }
 }

@@ -111,7 +111,8 @@ impl Plane {
         Ok(match failure {
             OfferFailure::Refused { detail } => {
                 let detail: String = detail.chars().take(MAX_DETAIL).collect();
-                ProblemKind::InvalidOffer.because(format!("The streamer cannot use the offer: {detail}"))
+                let detail = detail.trim_end_matches('.');
+                ProblemKind::InvalidOffer.because(format!("The streamer cannot use the offer: {detail}."))
             }
             OfferFailure::Timeout => slow(),
             OfferFailure::Gone => match self.store.session(record.id).await.map_err(broken)? {

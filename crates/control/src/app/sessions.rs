@@ -38,7 +38,7 @@ impl Plane {
         let package = self.catalogue.package(request.app.as_str())?;
         let range = package.manifest.spec;
         let spec = request.spec.unwrap_or(range.default);
-        range.check(spec).map_err(|error| ProblemKind::SpecOutOfRange.because(sentence(&error)))?;
+        range.check(spec).map_err(|error| ProblemKind::SpecOutOfRange.because(format!("The spec's {error}.")))?;
         let (player, per_player) = if is_operator {
             (OPERATOR_PLAYER.to_owned(), u32::MAX)
         } else {
@@ -111,12 +111,4 @@ impl Plane {
 pub(super) fn too_often(what: &str, wait: Duration) -> Problem {
     let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
     ProblemKind::RateLimited.because(format!("{what} too often.")).retry_after(seconds)
-}
-
-/// An error's text as a sentence.
-fn sentence(error: &impl ToString) -> String {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
 }

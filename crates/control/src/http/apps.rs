@@ -43,10 +43,7 @@ pub(super) async fn one(State(edge): State<Edge>, Params(name): Params<String>) 
         (status = 200, description = "The picture.", body = Vec<u8>, content_type = "image/*"),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
     ))]
-pub(super) async fn picture(
-    State(edge): State<Edge>,
-    Params(name): Params<String>,
-) -> Result<Response<Body>, Refusal> {
+pub(super) async fn picture(State(edge): State<Edge>, Params(name): Params<String>) -> Result<Response<Body>, Refusal> {
     let catalogue = Arc::clone(&edge.plane.catalogue);
     let read = tokio::task::spawn_blocking(move || catalogue::picture(catalogue.package(&name)?));
     let picture = read.await.map_err(|error| {

@@ -128,11 +128,7 @@ fn is_address(name: &str) -> bool {
 }
 
 /// `None` for a page of this server and for what is no page; the origin of an allowed page of another one.
-fn check_origin(
-    settings: &Settings,
-    origin: Option<&HeaderValue>,
-    host: &str,
-) -> Result<Option<HeaderValue>, Problem> {
+fn check_origin(settings: &Settings, origin: Option<&HeaderValue>, host: &str) -> Result<Option<HeaderValue>, Problem> {
     let Some(value) = origin else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     let of_page = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
@@ -196,10 +192,14 @@ mod tests {
             let got = check_host(&settings(), &headers).map(|_| ()).map_err(|problem| problem.status);
             assert_eq!(got, expected, "{host}");
         };
-        for good in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]", "192.0.2.7", "Play.Example.org"] {
+        for good in
+            ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]", "192.0.2.7", "Play.Example.org"]
+        {
             check(good, Ok(()));
         }
-        for foreign in ["evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "play.example.org.evil"] {
+        for foreign in
+            ["evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "play.example.org.evil"]
+        {
             check(foreign, Err(403));
         }
         for garbage in ["", "a b", "a/b", "evil\"x", &"a".repeat(300)] {
@@ -218,7 +218,14 @@ mod tests {
         check("http://127.0.0.1:8080", Ok(false));
         check("https://127.0.0.1:8080", Ok(false));
         check("https://portal.example.org", Ok(true));
-        for foreign in ["http://127.0.0.1:8081", "http://127.0.0.1", "null", "", "https://portal.example.org.evil", "file://127.0.0.1:8080"] {
+        for foreign in [
+            "http://127.0.0.1:8081",
+            "http://127.0.0.1",
+            "null",
+            "",
+            "https://portal.example.org.evil",
+            "file://127.0.0.1:8080",
+        ] {
             check(foreign, Err(403));
         }
     }
@@ -237,8 +244,16 @@ mod tests {
         assert_ne!(of("192.0.2.1", None, false), of("192.0.2.2", None, false));
         assert_eq!(of("2001:db8::1", None, false), of("2001:db8::ffff:1", None, false));
         assert_ne!(of("2001:db8::1", None, false), of("2001:db8:0:1::1", None, false));
-        assert_eq!(of("192.0.2.1", Some("198.51.100.9"), false), of("192.0.2.1", None, false), "the header is not believed");
-        assert_eq!(of("192.0.2.1", Some("203.0.113.5, 198.51.100.9"), true), of("198.51.100.9", None, false), "only the proxy's entry is");
+        assert_eq!(
+            of("192.0.2.1", Some("198.51.100.9"), false),
+            of("192.0.2.1", None, false),
+            "the header is not believed"
+        );
+        assert_eq!(
+            of("192.0.2.1", Some("203.0.113.5, 198.51.100.9"), true),
+            of("198.51.100.9", None, false),
+            "only the proxy's entry is"
+        );
         assert!(!of("192.0.2.1", None, false).contains("192"));
     }
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use api::id::SessionId;
 use api::problem::{Problem, ProblemKind};
-use api::rest::{
-    LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX, LinkMessage, LinkRequest, Session, SessionStatistics,
-};
+use api::rest::{LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX, LinkMessage, LinkRequest, Session, SessionStatistics};
 use api::session::{EndReason, SessionState};
 use axum::body::Body;
 use axum::extract::State;
@@ -74,6 +72,7 @@ pub(super) async fn open(
         .protocols([LINK_PROTOCOL])
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
+        .write_buffer_size(0)
         .max_write_buffer_size(MAX_BUFFER);
     Ok(upgrade.on_upgrade(move |socket| async move { serve(socket, edge, record, guard).await }))
 }

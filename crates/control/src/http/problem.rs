@@ -50,6 +50,11 @@ pub(super) fn write_out(mut response: Response<Body>, request_id: &str) -> Respo
 
 /// Errors that a library answered in its own words become problems too.
 fn repaired(response: Response<Body>, request_id: &str) -> Response<Body> {
+    // A page for people says itself what is wrong.
+    let is_page = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/html");
+    if response.headers().get(CONTENT_TYPE).is_some_and(is_page) {
+        return response;
+    }
     let kind = match response.status().as_u16() {
         404 => ProblemKind::PathUnknown,
         405 => ProblemKind::MethodNotAllowed,

@@ -157,7 +157,9 @@ fn rules(plane: &Plane, record: &SessionRecord) -> Rules {
 
 fn log_detail(record: &SessionRecord, instance: Option<&ObservedInstance>) {
     let SessionState::Ended { reason, party, .. } = record.state else { return };
-    let Some(InstanceState::Ended { detail: Some(detail), .. }) = instance.map(|instance| &instance.state) else { return };
+    let Some(InstanceState::Ended { detail: Some(detail), .. }) = instance.map(|instance| &instance.state) else {
+        return;
+    };
     let detail: String = detail.chars().take(MAX_DETAIL).collect();
     if matches!(party, Party::Platform) {
         warn!(session = %record.id, reason = reason.word(), detail, "session ended by a fault");

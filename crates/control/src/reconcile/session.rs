@@ -165,7 +165,11 @@ fn overdue(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Op
         SessionState::Preparing { .. } if in_state >= rules.start_timeout + SLACK * 2 => stop(EndReason::StartTimeout),
         SessionState::Ready { connect_until } if now.since(connect_until) >= SLACK => stop(EndReason::ConnectTimeout),
         SessionState::Reserved | SessionState::Preparing { .. } | SessionState::Ready { .. } => {
-            if left_early { stop(EndReason::PlayerLeft) } else { None }
+            if left_early {
+                stop(EndReason::PlayerLeft)
+            } else {
+                None
+            }
         }
         SessionState::Connected { .. } => {
             let idle = evidence.instance.and_then(|instance| instance.statistics).map_or(0, |figures| figures.idle_s);
@@ -173,7 +177,11 @@ fn overdue(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Op
             if !rules.idle_timeout.is_zero() && idle >= rules.idle_timeout { stop(EndReason::Idle) } else { None }
         }
         SessionState::Reconnecting { until } => {
-            if now.since(until) >= SLACK { stop(EndReason::ReconnectTimeout) } else { None }
+            if now.since(until) >= SLACK {
+                stop(EndReason::ReconnectTimeout)
+            } else {
+                None
+            }
         }
     }
 }

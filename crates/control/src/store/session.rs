@@ -182,9 +182,7 @@ async fn usage(connection: &impl ConnectionTrait, player: &str) -> Result<Usage,
 }
 
 /// The columns of a state: word, stage, instant, reason.
-fn state_columns(
-    state: &SessionState,
-) -> (&'static str, Option<&'static str>, Option<UtcTime>, Option<EndReason>) {
+fn state_columns(state: &SessionState) -> (&'static str, Option<&'static str>, Option<UtcTime>, Option<EndReason>) {
     let word = state.name();
     match *state {
         SessionState::Reserved => (word, None, None, None),

@@ -190,8 +190,7 @@ fn any_instance() -> impl Strategy<Value = Option<ObservedInstance>> {
         reason.clone().prop_map(|reason| InstanceState::Stopping { reason }),
         reason.prop_map(|reason| InstanceState::Ended { reason, detail: None }),
     ];
-    let player =
-        prop::sample::select(vec![PlayerPresence::Awaited, PlayerPresence::Connected, PlayerPresence::Lost]);
+    let player = prop::sample::select(vec![PlayerPresence::Awaited, PlayerPresence::Connected, PlayerPresence::Lost]);
     prop::option::of((state, player, 0_u32..2000).prop_map(|(state, player, idle)| instance(state, player, idle)))
 }
 
@@ -216,9 +215,10 @@ proptest! {
                 now: at(seconds),
             };
             let Some(new) = next(&row, &evidence, &RULES) else { continue };
-            prop_assert!(!row.state.is_ended(), "left an end: {new:?}");
+            prop_assert!(!row.state.is_ended(), "left an end: {:?}", new);
             let was_stopping = matches!(row.state, SessionState::Stopping { .. });
-            prop_assert!(!was_stopping || matches!(new.state, SessionState::Stopping { .. } | SessionState::Ended { .. }));
+            let is_stopping = matches!(new.state, SessionState::Stopping { .. } | SessionState::Ended { .. });
+            prop_assert!(is_stopping || !was_stopping, "took a stop back: {:?}", new);
             prop_assert_eq!(next(&new, &evidence, &RULES), None);
             row = new;
         }

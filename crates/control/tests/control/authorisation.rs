@@ -1,0 +1,148 @@
+//! Every operation of the OpenAPI document, with every kind of caller. What a caller may do is read from the document's
+//! `security`; an operation that this test cannot call has to stand in `uncovered.txt`, which is empty.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Client, Plane, Reply};
+
+const UNCOVERED: &str = include_str!("uncovered.txt");
+
+/// Security schemes that an operation names; `Nobody` for `{}` and for none at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Right {
+    Nobody,
+    Session,
+    Operator,
+}
+
+struct Operation {
+    method: String,
+    path: String,
+    rights: BTreeSet<Right>,
+    body: Option<(&'static str, &'static str)>,
+}
+
+fn operations() -> Vec<Operation> {
+    let document: Value = serde_json::from_str(&control::openapi_json()).unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let security = operation["security"].as_array().cloned().unwrap_or_default();
+            let names = security.iter().flat_map(|one| one.as_object().unwrap().keys());
+            let mut rights: BTreeSet<Right> = names
+                .map(|name| match name.as_str() {
+                    "session_token" | "link_token" => Right::Session,
+                    "operator_token" => Right::Operator,
+                    other => panic!("{method} {path}: this test does not know the scheme {other}"),
+                })
+                .collect();
+            if security.is_empty() || security.iter().any(|one| one.as_object().unwrap().is_empty()) {
+                rights.insert(Right::Nobody);
+            }
+            let types = operation["requestBody"]["content"].as_object();
+            let body = types.map(|types| match types.keys().next().unwrap().as_str() {
+                "application/json" => ("application/json", r#"{"app": "pong"}"#),
+                "application/sdp" => ("application/sdp", "v=0\r\n"),
+                other => panic!("{method} {path}: this test does not know the media type {other}"),
+            });
+            operations.push(Operation { method: method.to_uppercase(), path: path.clone(), rights, body });
+        }
+    }
+    operations
+}
+
+async fn call(client: &Client, operation: &Operation, id: &str) -> Reply {
+    let path = operation.path.replace("{app}", "pong").replace("{id}", id).replace("{peer}", "none");
+    let (client, body) = match operation.body {
+        Some((media_type, body)) => (client.with("content-type", media_type), body),
+        None => (client.clone(), ""),
+    };
+    client.send(&operation.method, &path, body).await
+}
+
+/// The word of the refusal for want of rights, or "" when the caller got past that.
+fn refusal(reply: &Reply) -> String {
+    match reply.status {
+        401 | 403 => reply.problem(),
+        _ => String::new(),
+    }
+}
+
+/// An expired token of a session that lives in the same database.
+async fn expired() -> (Plane, String, String) {
+    let short = Plane::start_with(|settings| settings.limits.token_lifetime = Duration::from_millis(1)).await;
+    let (id, token) = short.create().await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let (dir, mut settings, _) = short.stop().await;
+    settings.limits.token_lifetime = Duration::from_secs(3600);
+    (Plane::start_in(dir, settings).await, id, token)
+}
+
+#[tokio::test]
+async fn every_operation_is_open_to_whom_the_document_says_and_to_nobody_else() {
+    let (plane, expired_id, expired_token) = expired().await;
+    let (foreign, foreign_token) = plane.create_ready().await;
+    let operator = plane.operator_token();
+    let operations = operations();
+    assert!(operations.len() >= 12, "the document is not whole");
+    for operation in &operations {
+        // Each has a session of its own: one of them ends it.
+        let (id, token) = plane.create_ready().await;
+        let name = format!("{} {}", operation.method, operation.path);
+        let has = |right| operation.rights.contains(&right);
+        let is_open = operation.rights == BTreeSet::from([Right::Nobody]);
+        let about_session = operation.path.contains("{id}");
+        let check = async |who: &str, token: Option<&str>, id: &str, expected: &str| {
+            let client = token.map_or_else(|| plane.client.clone(), |token| plane.client.with_token(token));
+            let reply = call(&client, operation, id).await;
+            assert_eq!(refusal(&reply), expected, "{name} by {who}: {} {}", reply.status, reply.text());
+            if !expected.is_empty() {
+                assert_eq!(reply.header("www-authenticate"), if reply.status == 401 { "Bearer" } else { "" }, "{name}");
+            }
+        };
+        let refused = |word: &'static str| if is_open { "" } else { word };
+        check("nobody", None, &id, if has(Right::Nobody) { "" } else { "token_missing" }).await;
+        for garbage in
+            ["x", "kst_", "kst_0000000000000000000000000000000000000000000000000000000000000000", &"y".repeat(4000)]
+        {
+            check("garbage", Some(garbage), &id, refused("token_unknown")).await;
+        }
+        check("an expired token", Some(&expired_token), &expired_id, refused("token_expired")).await;
+        check("a foreign token", Some(&foreign_token), &id, refused("forbidden")).await;
+        if about_session {
+            check("a foreign token, of nothing", Some(&foreign_token), "ses_nonsense", refused("forbidden")).await;
+        }
+        check("the operator", Some(&operator), &id, if has(Right::Operator) { "" } else { refused("forbidden") }).await;
+        let (id, own) = if operation.method == "DELETE" { plane.create_ready().await } else { (id, token) };
+        check("its player", Some(&own), &id, if has(Right::Session) { "" } else { refused("forbidden") }).await;
+    }
+    let state = plane.session(&foreign, &foreign_token).await["state"]["state"].clone();
+    assert_eq!(state, "ready", "nobody touched the foreign session");
+}
+
+#[tokio::test]
+async fn the_link_takes_the_right_token_among_its_subprotocols_alone() {
+    let plane = Plane::start().await;
+    let (id, token) = plane.create_ready().await;
+    let (_, foreign) = plane.create_ready().await;
+    for (token, status) in
+        [("", 401), ("garbage", 401), (foreign.as_str(), 403), (plane.operator_token().as_str(), 403)]
+    {
+        assert_eq!(plane.client.link(&id, token).await.err(), Some(status), "{token}");
+    }
+    assert!(plane.client.link(&id, &token).await.is_ok());
+    let in_query = plane.client.get(&format!("/v1/sessions/{id}/link?token={token}")).await;
+    assert_eq!((in_query.status, in_query.problem().as_str()), (401, "token_missing"), "an address ends up in logs");
+}
+
+#[test]
+fn no_operation_is_uncovered() {
+    assert_eq!(UNCOVERED.trim(), "", "write the test instead");
+    let paths: BTreeSet<String> = operations().into_iter().map(|operation| operation.path).collect();
+    for path in ["/healthz", "/v1/apps", "/v1/sessions", "/v1/sessions/{id}/link", "/v1/sessions/{id}/whep/{peer}"] {
+        assert!(paths.contains(path), "{path} is missing in {paths:?}");
+    }
+}

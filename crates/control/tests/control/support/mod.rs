@@ -1,0 +1,167 @@
+//! A running control plane, a scripted node on the other end of its link, and a client over real HTTP.
+
+pub mod client;
+pub mod node;
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use control::{Running, Settings, serve};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+pub use self::client::{Client, Link, Reply};
+pub use self::node::ScriptedNode;
+
+/// A package called `pong` with a picture, and `bare` without one.
+const PONG: &str = r#"
+name = "pong"
+title = "Pong"
+summary = "A ball."
+picture = "picture.png"
+[launch]
+command = ["/bin/true"]
+[spec]
+min = { width = 320, height = 180, frames_per_second = 10 }
+max = { width = 1280, height = 720, frames_per_second = 60 }
+default = { width = 640, height = 360, frames_per_second = 30 }
+[session]
+idle_timeout_s = 5
+"#;
+
+const BARE: &str = r#"
+name = "bare"
+title = "Bare"
+summary = "Nothing to see."
+[launch]
+command = ["/bin/true"]
+"#;
+
+pub const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\nnot more than its beginning";
+
+/// Pixels a second of `pong`'s default spec.
+pub const PONG_PIXELS: u64 = 640 * 360 * 30;
+
+/// Longest wait for something that takes milliseconds on a quiet machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Plane {
+    pub client: Client,
+    pub node: ScriptedNode,
+    pub dir: TempDir,
+    pub settings: Settings,
+    running: Option<(Running, oneshot::Sender<()>)>,
+}
+
+/// Games and data in a directory of their own.
+pub fn settings(dir: &Path) -> Settings {
+    for (name, manifest) in [("pong", PONG), ("bare", BARE)] {
+        let package = dir.join("games").join(name);
+        std::fs::create_dir_all(&package).unwrap();
+        std::fs::write(package.join("kite.toml"), manifest).unwrap();
+        std::fs::write(package.join("picture.png"), PIXEL).unwrap();
+    }
+    let mut settings = Settings::new(([127, 0, 0, 1], 0).into(), dir.join("data"));
+    settings.games = vec![dir.join("games")];
+    // Tests that are not about these limits do not meet them.
+    settings.limits.sessions_per_player = 1000;
+    settings.limits.creation_burst = 1000;
+    settings.limits.creations_per_minute = 1000;
+    settings
+}
+
+impl Plane {
+    pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(dir.path());
+        change(&mut settings);
+        Self::start_in(dir, settings).await
+    }
+
+    pub async fn start_in(dir: TempDir, settings: Settings) -> Self {
+        log_to_tests();
+        let (link, node) = api::node::in_process();
+        let node = ScriptedNode::spawn(node);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = serve(settings.clone(), link, async {
+            let _ = stopped.await;
+        })
+        .await
+        .unwrap();
+        let client = Client::new(running.address());
+        let plane = Self { client, node, dir, settings, running: Some((running, stop)) };
+        until("the node has reported", async || plane.client.get("/healthz").await.json()["status"] == "ok").await;
+        plane
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.settings.data_dir.clone()
+    }
+
+    pub fn operator_token(&self) -> String {
+        let path = self.settings.data_dir.join(control::OPERATOR_TOKEN_FILE);
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
+    /// A new session of `pong`: its id and its token.
+    pub async fn create(&self) -> (String, String) {
+        let reply = self.client.post_json("/v1/sessions", r#"{"app": "pong"}"#).await;
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        let json = reply.json();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        (text(&json["session"]["id"]), text(&json["token"]))
+    }
+
+    /// A new session whose game runs.
+    pub async fn create_ready(&self) -> (String, String) {
+        let (id, token) = self.create().await;
+        self.until_state(&id, &token, "ready").await;
+        (id, token)
+    }
+
+    pub async fn session(&self, id: &str, token: &str) -> serde_json::Value {
+        let reply = self.client.with_token(token).get(&format!("/v1/sessions/{id}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    }
+
+    pub async fn until_state(&self, id: &str, token: &str, state: &str) -> serde_json::Value {
+        until(&format!("{id} is {state}"), async || self.session(id, token).await["state"]["state"] == state).await;
+        self.session(id, token).await
+    }
+
+    pub async fn link(&self, id: &str, token: &str) -> Link {
+        self.client.link(id, token).await.unwrap()
+    }
+
+    /// Stops it as the operator would; how long that took.
+    pub async fn stop(mut self) -> (TempDir, Settings, Duration) {
+        let (running, stop) = self.running.take().unwrap();
+        let started = Instant::now();
+        stop.send(()).unwrap();
+        tokio::time::timeout(PATIENCE, running.stopped()).await.unwrap();
+        (self.dir, self.settings, started.elapsed())
+    }
+}
+
+/// Waits until it is so.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !so().await {
+        assert!(started.elapsed() < PATIENCE, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn log_to_tests() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    });
+}

@@ -1,0 +1,158 @@
+//! A node that does what it is asked at once, unless a test says otherwise.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use api::id::{InstanceId, NodeId};
+use api::node::{
+    Capacity, DesiredInstance, FromNode, InstanceState, NodeEnd, NodeRefusal, ObservedInstance, ObservedNode,
+    OfferFailure, PlayerPresence, ToNode,
+};
+use api::session::EndReason;
+use api::streamer::StreamStatistics;
+use tokio::sync::Notify;
+
+/// What the scripted node has and how it behaves.
+#[derive(Debug)]
+pub struct Script {
+    pub capacity: Capacity,
+    pub refuses: Option<NodeRefusal>,
+    pub instances: BTreeMap<InstanceId, ObservedInstance>,
+    /// New instances stay at this state.
+    pub start_at: InstanceState,
+    /// What was wished last.
+    pub desired: Vec<DesiredInstance>,
+    /// Most instances that were ever wished at once without a stop.
+    pub most_desired: usize,
+    /// Most pixels a second that were.
+    pub most_pixels: u64,
+    /// Answers to offers wait for this.
+    pub silent: bool,
+    /// A stop is not obeyed.
+    pub stubborn: bool,
+    pub gone: bool,
+}
+
+#[derive(Clone)]
+pub struct ScriptedNode {
+    script: Arc<Mutex<Script>>,
+    changed: Arc<Notify>,
+}
+
+impl ScriptedNode {
+    pub fn spawn(end: NodeEnd) -> Self {
+        let script = Script {
+            capacity: Capacity { sessions: 100, pixels_per_second: u64::MAX },
+            refuses: None,
+            instances: BTreeMap::new(),
+            start_at: InstanceState::Running { first_frame: true },
+            desired: Vec::new(),
+            most_desired: 0,
+            most_pixels: 0,
+            silent: false,
+            stubborn: false,
+            gone: false,
+        };
+        let node = Self { script: Arc::new(Mutex::new(script)), changed: Arc::new(Notify::new()) };
+        node.changed.notify_one();
+        tokio::spawn(run(end, node.clone()));
+        node
+    }
+
+    /// Looks at the script.
+    pub fn read<T>(&self, read: impl FnOnce(&Script) -> T) -> T {
+        read(&self.script.lock().unwrap())
+    }
+
+    /// Changes the script; the control plane hears of it.
+    pub fn change(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+        self.changed.notify_one();
+    }
+
+    /// Changes the instance of the session that came as the `index`th.
+    pub fn instance(&self, index: usize, change: impl FnOnce(&mut ObservedInstance)) {
+        self.change(|script| change(script.instances.values_mut().nth(index).expect("no such instance")));
+    }
+
+    pub fn player(&self, index: usize, player: PlayerPresence) {
+        self.instance(index, |instance| instance.player = player);
+    }
+
+    pub fn end(&self, index: usize, reason: EndReason) {
+        self.instance(index, |instance| {
+            instance.state = InstanceState::Ended { reason, detail: Some("scripted".into()) }
+        });
+    }
+
+    pub fn figures(&self, index: usize, figures: StreamStatistics) {
+        self.instance(index, |instance| instance.statistics = Some(figures));
+    }
+}
+
+async fn run(mut end: NodeEnd, node: ScriptedNode) {
+    loop {
+        tokio::select! {
+            message = end.from_control.recv() => match message {
+                Some(ToNode::Desired(desired)) => {
+                    obey(&mut node.script.lock().unwrap(), desired.instances);
+                    node.changed.notify_one();
+                }
+                Some(ToNode::Offer { request, instance, epoch, sdp }) => {
+                    let outcome = node.read(|script| match script.instances.get(&instance) {
+                        _ if script.silent => None,
+                        Some(known) if known.epoch == epoch => Some(answer(&sdp)),
+                        Some(_) | None => Some(Err(OfferFailure::Gone)),
+                    });
+                    if let Some(outcome) = outcome {
+                        let _ = end.to_control.send(FromNode::Answer { request, outcome }).await;
+                    }
+                }
+                None => return,
+            },
+            () = node.changed.notified() => {
+                if node.read(|script| script.gone) {
+                    return;
+                }
+                let observed = node.read(|script| ObservedNode {
+                    node: NodeId::from_uuid(uuid::Uuid::from_u128(1)),
+                    capacity: script.capacity,
+                    refuses: script.refuses.clone(),
+                    instances: script.instances.values().cloned().collect(),
+                });
+                let _ = end.to_control.send(FromNode::Observed(observed)).await;
+            }
+        }
+    }
+}
+
+fn answer(sdp: &str) -> Result<String, OfferFailure> {
+    if sdp.contains("nonsense") {
+        Err(OfferFailure::Refused { detail: "there is no video section".to_owned() })
+    } else {
+        Ok(format!("v=0\r\ns=answer to {} bytes\r\n", sdp.len()))
+    }
+}
+
+fn obey(script: &mut Script, desired: Vec<DesiredInstance>) {
+    let running = desired.iter().filter(|wish| wish.stop.is_none());
+    script.most_desired = script.most_desired.max(running.clone().count());
+    script.most_pixels = script.most_pixels.max(running.map(|wish| wish.spec.pixels_per_second()).sum());
+    script.instances.retain(|id, _| desired.iter().any(|wish| wish.instance == *id));
+    for wish in &desired {
+        let instance = script.instances.entry(wish.instance).or_insert_with(|| ObservedInstance {
+            instance: wish.instance,
+            epoch: wish.epoch,
+            state: script.start_at.clone(),
+            player: PlayerPresence::Awaited,
+            statistics: None,
+        });
+        if let Some(reason) = wish.stop
+            && !script.stubborn
+            && !matches!(instance.state, InstanceState::Ended { .. })
+        {
+            instance.state = InstanceState::Ended { reason, detail: None };
+        }
+    }
+    script.desired = desired;
+}
