@@ -1,8 +1,8 @@
 /** Turns an observation into figures. Pure. */
 
 import { percentile, rounded } from "../lib/percentiles.ts";
-import type { Shown } from "../lib/page.ts";
-import { COMMITTED_MODULUS_MS } from "../lib/strip.ts";
+import type { Shown } from "e2e/lib/probe-page.ts";
+import { COMMITTED_MODULUS_MS } from "e2e/lib/strip.ts";
 import type { Answer, Observation } from "./measure.ts";
 
 /** The probe's ticks come this far apart. */

@@ -4,21 +4,18 @@ import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 
-import { build } from "esbuild";
 import type { Browser, CDPSession, Page } from "playwright-core";
 
+import type { Press, Shown } from "e2e/lib/probe-page.ts";
+import { PROBE_KEY, probeScript, take, toggles } from "e2e/lib/probe.ts";
 import { until } from "e2e/lib/programs.ts";
 
-import type { Press, Shown } from "../lib/page.ts";
 import { seeded } from "../lib/percentiles.ts";
 import { cpuBetween, tree } from "../lib/processes.ts";
 import type { Usage } from "../lib/processes.ts";
 import type { Format, Product, Running } from "../products/product.ts";
 
-/** The key that is pressed: one that no page has a shortcut for. */
-const KEY = { code: "KeyK", key: "k", windowsVirtualKeyCode: 75 } as const;
 /** After this an input counts as lost. A connection that needs longer is broken, not slow. */
 const LOST_AFTER_MS = 1500;
 /** Every process whose name begins so is the measured application, not the product. */
@@ -74,12 +71,8 @@ async function pageToMonotonicMs(session: CDPSession): Promise<number> {
 }
 
 async function pressKey(session: CDPSession): Promise<void> {
-  await session.send("Input.dispatchKeyEvent", { type: "keyDown", text: KEY.key, ...KEY });
-  await session.send("Input.dispatchKeyEvent", { type: "keyUp", ...KEY });
-}
-
-async function toggles(page: Page): Promise<number> {
-  return (await page.evaluate(() => window.kiteBench?.toggles())) ?? -1;
+  await session.send("Input.dispatchKeyEvent", { type: "keyDown", text: PROBE_KEY.key, ...PROBE_KEY });
+  await session.send("Input.dispatchKeyEvent", { type: "keyUp", ...PROBE_KEY });
 }
 
 /** Presses keys at random moments; returns how many were never seen. */
@@ -132,17 +125,10 @@ async function steady(page: Page): Promise<void> {
   await until("a readable picture of the probe", async () => (await toggles(page)) >= 0, 40_000);
   await until("keys that reach the probe", async () => {
     const before = await toggles(page);
-    await page.keyboard.press("KeyK");
+    await page.keyboard.press(PROBE_KEY.code);
     await sleep(300);
     return (await toggles(page)) > before;
   });
-}
-
-/** The script for the page, in one piece. */
-async function pageScript(): Promise<string> {
-  const entry = fileURLToPath(new URL("../lib/page.ts", import.meta.url));
-  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, write: false, format: "iife", target: "es2022" });
-  return `window.kiteBenchKey = ${JSON.stringify(KEY.code)};\n${outputFiles[0]?.text ?? ""}`;
 }
 
 /** CPU time of all of Chromium's processes. */
@@ -156,22 +142,21 @@ async function browserCpuS(page: Page): Promise<number> {
 
 /** Watches a product that runs. */
 async function observe(page: Page, running: Running, product: string, format: Format, plan: Plan): Promise<Observation> {
-  await page.addInitScript({ content: await pageScript() });
+  await page.addInitScript({ content: await probeScript() });
   await page.goto(running.url, { waitUntil: "domcontentloaded" });
   await sleep(1500);
   await running.prepare(page);
   await steady(page);
   await sleep(plan.warmUpMs);
   const session = await page.context().newCDPSession(page);
-  await page.evaluate(() => window.kiteBench?.take());
+  await take(page);
 
   const [before, browserBefore, loadBefore] = [tree(running.roots), await browserCpuS(page), loadavg()[0] ?? 0];
   const [trafficBefore, beganMs] = [await running.traffic(page), performance.now()];
   const lost = await pressMany(page, session, plan);
   const seconds = (performance.now() - beganMs) / 1000;
   const [after, browserAfter, traffic] = [tree(running.roots), await browserCpuS(page), await running.traffic(page)];
-  const recording = await page.evaluate(() => window.kiteBench?.take());
-  if (!recording) throw new Error("the page lost the measuring script");
+  const recording = await take(page);
 
   const isProduct = (usage: Usage): boolean => !usage.name.startsWith(PROBE_NAME);
   return {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { decodeStrip } from "./strip.ts";
+import { decodeStrip } from "e2e/lib/strip.ts";
 
 // The same vector as in `crates/probe/src/strip.rs`.
 const GOLDEN = "10100000000000000100000011000000010100100110000000000000000001100111010011111111";
