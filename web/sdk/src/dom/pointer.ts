@@ -62,6 +62,10 @@ class Mouse {
         if (event.pointerType === "mouse") this.#moved(event);
       }),
       listen(root, "mousedown", (event) => this.#pressed(event)),
+      // A drag goes on outside of the picture.
+      listen(root, "pointerdown", (event) => {
+        if (event.pointerType === "mouse" && !isControl(event.target)) root.setPointerCapture(event.pointerId);
+      }),
       // On the window: a button may be let go outside of the picture.
       listen(window, "mouseup", (event) => this.#released(event)),
       listen(root, "contextmenu", (event) => event.preventDefault()),

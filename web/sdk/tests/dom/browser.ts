@@ -8,6 +8,7 @@ import { type Browser, type BrowserContext, chromium, type Page } from "playwrig
 import { build } from "vite";
 import type { Session } from "../../src/rest/types.js";
 import { startServer, type TestServer, TestSession } from "./server.js";
+import type {} from "./streamer-page.js";
 
 const CHROMIUM = process.env["KITE_CHROMIUM"] ?? "/usr/bin/chromium";
 
@@ -21,7 +22,7 @@ export interface Bench {
 }
 
 const page = (script: string): string =>
-  `<!doctype html><meta charset="utf-8"><title>${script}</title><link rel="stylesheet" href="/page.css">` +
+  `<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${script}</title><link rel="stylesheet" href="/page.css">` +
   `<div id="stage"></div><script type="module" src="/${script}.js"></script>`;
 
 /** Builds the pages as an application would, minified, and starts everything. */

@@ -16,6 +16,8 @@ export interface TestServer {
   readonly sessions: Map<string, TestSession>;
   /** Requests so far: `POST /v1/sessions` ... */
   readonly requests: string[];
+  /** What sessions were asked for. */
+  readonly wishes: unknown[];
   /** The next creations of sessions, or offers, are refused with these. */
   readonly refusals: Problem[];
   close(): Promise<void>;
@@ -25,6 +27,8 @@ export class TestSession {
   session: Session;
   readonly token = randomUUID();
   readonly links = new Set<WebSocket>();
+  /** How many links were opened so far. */
+  linksOpened = 0;
   /** What the clients said over the link. */
   readonly heard: unknown[] = [];
 
@@ -77,6 +81,7 @@ function problem(status: number, word: string, detail: string): Problem {
 export async function startServer(roots: readonly string[]): Promise<TestServer> {
   const sessions = new Map<string, TestSession>();
   const requests: string[] = [];
+  const wishes: unknown[] = [];
   const refusals: Problem[] = [];
   const server = createServer((request, response) => {
     handle(request, response).catch((error: unknown) => {
@@ -93,7 +98,9 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     if (refused !== undefined) return refuse(response, refused);
     if (path === "/v1/apps") return json(response, 200, { apps: test.apps });
     if (path === "/v1/sessions" && request.method === "POST") {
-      const { app, spec } = JSON.parse(body) as { app: string; spec?: Session["spec"] };
+      const wish = JSON.parse(body) as { app: string; spec?: Session["spec"] };
+      wishes.push(wish);
+      const { app, spec } = wish;
       const known = test.apps.find(({ name }) => name === app);
       if (known === undefined) return refuse(response, problem(404, "app_unknown", "There is no such app."));
       const created = new TestSession(app, spec ?? known.spec.default);
@@ -154,6 +161,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     }
     sockets.handleUpgrade(request, socket, head, (link) => {
       found.links.add(link);
+      found.linksOpened += 1;
       link.on("close", () => found.links.delete(link));
       link.on("message", (data) => found.heard.push(JSON.parse(String(data))));
       found.tell(link);
@@ -169,6 +177,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     apps: [],
     sessions,
     requests,
+    wishes,
     refusals,
     async close() {
       for (const client of sockets.clients) client.terminate();

@@ -1,0 +1,226 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Page } from "playwright-core";
+import { build } from "vite";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type Bench, startBench, until } from "../../sdk/tests/dom/browser.ts";
+import { APPS } from "./apps.ts";
+
+let bench: Bench;
+let page: Page;
+let built: string;
+let complaints: string[];
+
+const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
+
+beforeAll(async () => {
+  built = await mkdtemp(join(tmpdir(), "kite-app-"));
+  await build({ root: path(".."), logLevel: "error", build: { outDir: built, emptyOutDir: true } });
+  bench = await startBench([built, path("../../../games")]);
+});
+afterAll(async () => {
+  await bench?.close();
+  await rm(built, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  bench.server.apps = APPS;
+  await open({ width: 1280, height: 720 });
+});
+afterEach(async () => {
+  await page.context().close();
+});
+
+async function open(viewport: { width: number; height: number }, isPhone = false): Promise<void> {
+  await page?.context().close();
+  const context = await bench.newContext({ viewport, hasTouch: isPhone, isMobile: isPhone });
+  page = await context.newPage();
+  complaints = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error") complaints.push(message.text());
+  });
+}
+
+const go = (address: string): Promise<unknown> => page.goto(bench.server.origin + address);
+const playState = (): Promise<string | null> => page.locator("[data-state]").getAttribute("data-state");
+const isPlaying = (): Promise<unknown> => until(playState, (state) => state === "playing", 15_000);
+
+/** Screenshots for a person's eye, where one wants them. */
+async function look(name: string): Promise<void> {
+  const directory = process.env["KITE_SCREENSHOTS"];
+  if (directory !== undefined) await page.screenshot({ path: join(directory, `${name}.png`) });
+}
+
+describe("the catalogue", () => {
+  test("shows every game with its picture, and without one something in its place", async () => {
+    await go("/");
+    await page.getByRole("heading", { name: "Doom: FreeDM" }).waitFor();
+    const pictures = await until(
+      () =>
+        page.locator("img.picture").evaluateAll((all) => all.map((each) => (each as HTMLImageElement).naturalWidth)),
+      (widths) => widths.every((width) => width > 0),
+    );
+    expect(pictures).toHaveLength(3);
+    expect(await page.locator(".picture.drawn").textContent()).toBe("P");
+    expect(complaints).toEqual([]);
+    await look("catalogue");
+  });
+
+  test.each([
+    [390, 844],
+    [820, 1180],
+    [1920, 1080],
+  ])("fits %d x %d", async (width, height) => {
+    await open({ width, height }, width < 500);
+    await go("/");
+    await page.getByRole("heading", { name: "Doom: FreeDM" }).waitFor();
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+    await look(`catalogue-${width}`);
+  });
+
+  test("says so when there are no games", async () => {
+    bench.server.apps = [];
+    await go("/");
+    await page.getByRole("heading", { name: "No games yet" }).waitFor();
+  });
+
+  test("says so when the server cannot be reached, and tries again when asked", async () => {
+    await page.route("**/v1/apps", (route) => route.abort());
+    await go("/");
+    await page.getByText("The server cannot be reached.").waitFor();
+    await look("unreachable");
+    await page.unroute("**/v1/apps");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByRole("heading", { name: "Doom: FreeDM" }).waitFor();
+  });
+
+  test("can be used by keyboard alone", async () => {
+    await go("/");
+    await page.getByRole("heading", { name: "Doom: FreeDM" }).waitFor();
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Play" }).waitFor();
+    expect(new URL(page.url()).pathname).toBe("/play/armagetronad");
+    await page.goBack();
+    await page.getByRole("heading", { name: "Games" }).waitFor();
+  });
+});
+
+describe("a game's page", () => {
+  test("lets choose what the app allows, and remembers it", async () => {
+    await go("/play/chocolate-doom");
+    await page.getByLabel("Resolution").selectOption("1080p");
+    await page.getByLabel("Frame rate").selectOption("30 frames/s");
+    await look("game");
+    const before = bench.server.wishes.length;
+    await page.getByRole("button", { name: "Play" }).click();
+    await isPlaying();
+    const spec = { width: 1920, height: 1080, frames_per_second: 30 };
+    expect(bench.server.wishes.slice(before)).toEqual([{ app: "chocolate-doom", spec, resizable: true }]);
+    await go("/play/chocolate-doom");
+    expect(
+      await page.getByLabel("Resolution").evaluate((each) => (each as HTMLSelectElement).selectedOptions[0]?.label),
+    ).toBe("1080p");
+  });
+
+  test("of an unknown game says so", async () => {
+    await go("/play/nothing");
+    await page.getByRole("heading", { name: "There is no such game" }).waitFor();
+    await go("/no/such/page");
+    await page.getByRole("heading", { name: "There is nothing here" }).waitFor();
+  });
+});
+
+describe("a play", () => {
+  const start = "/play/chocolate-doom?autostart=1&width=1280&height=720&fps=60";
+
+  test("starts at once where the address says so, at that size", async () => {
+    const before = bench.server.wishes.length;
+    await go(start);
+    await isPlaying();
+    const spec = { width: 1280, height: 720, frames_per_second: 60 };
+    expect(bench.server.wishes.slice(before)).toEqual([{ app: "chocolate-doom", spec, resizable: false }]);
+    await until(
+      () => page.evaluate(() => window.kitePlayer?.statistics().framesPerSecond ?? 0),
+      (rate) => rate > 5,
+    );
+    expect(complaints).toEqual([]);
+  });
+
+  test("has a bar that hides itself, comes back, and switches sound and statistics", async () => {
+    await go(start);
+    await isPlaying();
+    await look("play");
+    const bar = page.getByRole("toolbar", { name: "Game" });
+    const opacity = (): Promise<string> => bar.evaluate((each) => getComputedStyle(each).opacity);
+    await page.mouse.move(640, 400);
+    await until(opacity, (opacity) => opacity === "0");
+    await page.mouse.move(640, 20);
+    await until(opacity, (opacity) => opacity === "1");
+    await page.getByRole("button", { name: "Statistics" }).click();
+    await page.getByText("input to photon").waitFor();
+    await page.waitForTimeout(1_200);
+    await look("statistics");
+    await page.getByRole("button", { name: "Sound" }).click();
+    expect(await page.evaluate(() => window.kitePlayer?.muted)).toBe(true);
+  });
+
+  test("can be left: the session ends, and the catalogue is there", async () => {
+    await go(start);
+    await isPlaying();
+    const session = [...bench.server.sessions.values()].at(-1);
+    await page.getByRole("button", { name: "Leave the game" }).click();
+    await page.getByRole("heading", { name: "Games" }).waitFor();
+    await until(
+      () => session?.session.state.state,
+      (state) => state === "ended",
+    );
+  });
+
+  test("survives a reload: the same session is joined again", async () => {
+    await go(start);
+    await isPlaying();
+    const before = bench.server.wishes.length;
+    await page.reload();
+    await isPlaying();
+    expect(bench.server.wishes).toHaveLength(before);
+  });
+
+  test("ends with the reason, and can be played again", async () => {
+    await go(start);
+    await isPlaying();
+    const session = [...bench.server.sessions.values()].at(-1);
+    const at = new Date().toISOString();
+    session?.become({ state: "ended", reason: "game_crashed", party: "game", at }, "The game crashed. Play again.");
+    await page.getByRole("heading", { name: "The game crashed" }).waitFor();
+    await look("ended");
+    expect(await page.locator("[data-state]").getAttribute("data-reason")).toBe("game_crashed");
+    await page.getByRole("button", { name: "Play again" }).click();
+    await isPlaying();
+  });
+
+  test("that is refused says why, and is tried again when asked", async () => {
+    const detail = "All 2 places are taken.";
+    const remedy = "Wait until somebody leaves.";
+    bench.server.refusals.push({ type: "urn:kite:problem:no_capacity", title: "", status: 503, detail, remedy });
+    await go(start);
+    await page.getByText(detail).waitFor();
+    await page.getByText(remedy).waitFor();
+    await look("refused");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await isPlaying();
+  });
+
+  test("on a phone draws the pad of the manifest", async () => {
+    await open({ width: 844, height: 390 }, true);
+    await go("/play/pad-game?autostart=1");
+    await isPlaying();
+    await page.getByRole("button", { name: "A", exact: true }).waitFor();
+    await page.waitForTimeout(3_000);
+    await look("phone");
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+  });
+});
