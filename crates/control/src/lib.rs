@@ -5,6 +5,8 @@
 //!
 //! Deliberately absent: media (it never passes through here), the GPU, Wayland, processes.
 
+#![expect(clippy::result_large_err, reason = "a problem is the rare way out, and moved a few times a request")]
+
 mod app;
 mod coordinator;
 mod http;

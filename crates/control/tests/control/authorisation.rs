@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Client, Plane, Reply};
+use crate::support::client::Reply;
+use crate::support::{Client, Plane};
 
 const UNCOVERED: &str = include_str!("uncovered.txt");
 

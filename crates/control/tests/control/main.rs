@@ -1,5 +1,7 @@
 //! The control plane over real HTTP and WebSockets, with a real database and a scripted node.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what goes wrong in a test's support fails the test")]
+
 mod authorisation;
 mod bodies;
 mod capacity;

@@ -1,5 +1,7 @@
 //! What is logged, at the finest level, while everything happens: no token, no address of a player, one line a transition.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what goes wrong in a test's support fails the test")]
+
 #[path = "../control/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the other test program, which uses all of it")]
 mod support;

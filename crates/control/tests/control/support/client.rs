@@ -18,33 +18,33 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::PATIENCE;
 
 #[derive(Clone)]
-pub struct Client {
-    pub address: SocketAddr,
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
     http: HyperClient<HttpConnector, Full<Bytes>>,
     headers: Vec<(String, String)>,
 }
 
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Reply {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// Word of the problem, after checking that it is a whole one.
-    pub fn problem(&self) -> String {
+    pub(crate) fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json", "{} {}", self.status, self.text());
         let json = self.json();
         assert_eq!(json["status"], self.status);
@@ -57,22 +57,22 @@ impl Reply {
 }
 
 impl Client {
-    pub fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr) -> Self {
         let http = HyperClient::builder(TokioExecutor::new()).build_http();
         Self { address, http, headers: Vec::new() }
     }
 
-    pub fn with(&self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut client = self.clone();
         client.headers.push((name.to_owned(), value.to_owned()));
         client
     }
 
-    pub fn with_token(&self, token: &str) -> Self {
+    pub(crate) fn with_token(&self, token: &str) -> Self {
         self.with("authorization", &format!("Bearer {token}"))
     }
 
-    pub async fn send(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Reply {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Reply {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -84,24 +84,24 @@ impl Client {
         Reply { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, "").await
     }
 
-    pub async fn delete(&self, path: &str) -> Reply {
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
         self.send("DELETE", path, "").await
     }
 
-    pub async fn post_json(&self, path: &str, body: impl Into<Bytes>) -> Reply {
+    pub(crate) async fn post_json(&self, path: &str, body: impl Into<Bytes>) -> Reply {
         self.with("content-type", "application/json").send("POST", path, body).await
     }
 
-    pub async fn post_sdp(&self, path: &str, body: impl Into<Bytes>) -> Reply {
+    pub(crate) async fn post_sdp(&self, path: &str, body: impl Into<Bytes>) -> Reply {
         self.with("content-type", "application/sdp").send("POST", path, body).await
     }
 
     /// Opens a link; the status of the refusal when there is none.
-    pub async fn link(&self, id: &str, token: &str) -> Result<Link, u16> {
+    pub(crate) async fn link(&self, id: &str, token: &str) -> Result<Link, u16> {
         let mut request = format!("ws://{}/v1/sessions/{id}/link", self.address).into_client_request().unwrap();
         let protocols = format!("{}, {}{token}", api::rest::LINK_PROTOCOL, api::rest::LINK_TOKEN_PROTOCOL_PREFIX);
         request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
@@ -120,19 +120,19 @@ impl Client {
     }
 }
 
-pub struct Link {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub(crate) struct Link {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 /// What a link says.
 #[derive(Debug)]
-pub enum Heard {
+pub(crate) enum Heard {
     Message(serde_json::Value),
     Closed(Option<CloseFrame>),
 }
 
 impl Link {
-    pub async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("the link says nothing");
             match message {
@@ -145,7 +145,7 @@ impl Link {
     }
 
     /// The next message of this type.
-    pub async fn message(&mut self, kind: &str) -> serde_json::Value {
+    pub(crate) async fn message(&mut self, kind: &str) -> serde_json::Value {
         loop {
             match self.next().await {
                 Heard::Message(message) if message["type"] == kind => return message,
@@ -156,7 +156,7 @@ impl Link {
     }
 
     /// The messages until the session is in this state; the last one.
-    pub async fn until_state(&mut self, state: &str) -> serde_json::Value {
+    pub(crate) async fn until_state(&mut self, state: &str) -> serde_json::Value {
         loop {
             let session = self.message("session").await["session"].clone();
             if session["state"]["state"] == state {
@@ -166,7 +166,7 @@ impl Link {
     }
 
     /// The reason with which the server closes.
-    pub async fn closed(&mut self) -> String {
+    pub(crate) async fn closed(&mut self) -> String {
         loop {
             if let Heard::Closed(frame) = self.next().await {
                 return frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
@@ -174,7 +174,7 @@ impl Link {
         }
     }
 
-    pub async fn say(&mut self, text: &str) {
+    pub(crate) async fn say(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! A running control plane, a scripted node on the other end of its link, and a client over real HTTP.
 
-pub mod client;
-pub mod node;
+pub(crate) mod client;
+pub(crate) mod node;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -11,8 +11,8 @@ use control::{Running, Settings, serve};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-pub use self::client::{Client, Link, Reply};
-pub use self::node::ScriptedNode;
+pub(crate) use self::client::{Client, Link};
+pub(crate) use self::node::ScriptedNode;
 
 /// A package called `pong` with a picture, and `bare` without one.
 const PONG: &str = r#"
@@ -38,24 +38,24 @@ summary = "Nothing to see."
 command = ["/bin/true"]
 "#;
 
-pub const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\nnot more than its beginning";
+pub(crate) const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\nnot more than its beginning";
 
 /// Pixels a second of `pong`'s default spec.
-pub const PONG_PIXELS: u64 = 640 * 360 * 30;
+pub(crate) const PONG_PIXELS: u64 = 640 * 360 * 30;
 
 /// Longest wait for something that takes milliseconds on a quiet machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Plane {
-    pub client: Client,
-    pub node: ScriptedNode,
-    pub dir: TempDir,
-    pub settings: Settings,
+pub(crate) struct Plane {
+    pub(crate) client: Client,
+    pub(crate) node: ScriptedNode,
+    pub(crate) dir: TempDir,
+    pub(crate) settings: Settings,
     running: Option<(Running, oneshot::Sender<()>)>,
 }
 
 /// Games and data in a directory of their own.
-pub fn settings(dir: &Path) -> Settings {
+pub(crate) fn settings(dir: &Path) -> Settings {
     for (name, manifest) in [("pong", PONG), ("bare", BARE)] {
         let package = dir.join("games").join(name);
         std::fs::create_dir_all(&package).unwrap();
@@ -72,44 +72,41 @@ pub fn settings(dir: &Path) -> Settings {
 }
 
 impl Plane {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| ()).await
     }
 
-    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(dir.path());
         change(&mut settings);
         Self::start_in(dir, settings).await
     }
 
-    pub async fn start_in(dir: TempDir, settings: Settings) -> Self {
+    pub(crate) async fn start_in(dir: TempDir, settings: Settings) -> Self {
         log_to_tests();
         let (link, node) = api::node::in_process();
         let node = ScriptedNode::spawn(node);
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = serve(settings.clone(), link, async {
-            let _ = stopped.await;
-        })
-        .await
-        .unwrap();
+        let shutdown = async { stopped.await.unwrap_or_default() };
+        let running = serve(settings.clone(), link, shutdown).await.unwrap();
         let client = Client::new(running.address());
         let plane = Self { client, node, dir, settings, running: Some((running, stop)) };
         until("the node has reported", async || plane.client.get("/healthz").await.json()["status"] == "ok").await;
         plane
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.settings.data_dir.clone()
     }
 
-    pub fn operator_token(&self) -> String {
+    pub(crate) fn operator_token(&self) -> String {
         let path = self.settings.data_dir.join(control::OPERATOR_TOKEN_FILE);
         std::fs::read_to_string(path).unwrap().trim().to_owned()
     }
 
     /// A new session of `pong`: its id and its token.
-    pub async fn create(&self) -> (String, String) {
+    pub(crate) async fn create(&self) -> (String, String) {
         let reply = self.client.post_json("/v1/sessions", r#"{"app": "pong"}"#).await;
         assert_eq!(reply.status, 201, "{}", reply.text());
         let json = reply.json();
@@ -118,29 +115,29 @@ impl Plane {
     }
 
     /// A new session whose game runs.
-    pub async fn create_ready(&self) -> (String, String) {
+    pub(crate) async fn create_ready(&self) -> (String, String) {
         let (id, token) = self.create().await;
         self.until_state(&id, &token, "ready").await;
         (id, token)
     }
 
-    pub async fn session(&self, id: &str, token: &str) -> serde_json::Value {
+    pub(crate) async fn session(&self, id: &str, token: &str) -> serde_json::Value {
         let reply = self.client.with_token(token).get(&format!("/v1/sessions/{id}")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.json()
     }
 
-    pub async fn until_state(&self, id: &str, token: &str, state: &str) -> serde_json::Value {
+    pub(crate) async fn until_state(&self, id: &str, token: &str, state: &str) -> serde_json::Value {
         until(&format!("{id} is {state}"), async || self.session(id, token).await["state"]["state"] == state).await;
         self.session(id, token).await
     }
 
-    pub async fn link(&self, id: &str, token: &str) -> Link {
+    pub(crate) async fn link(&self, id: &str, token: &str) -> Link {
         self.client.link(id, token).await.unwrap()
     }
 
     /// Stops it as the operator would; how long that took.
-    pub async fn stop(mut self) -> (TempDir, Settings, Duration) {
+    pub(crate) async fn stop(mut self) -> (TempDir, Settings, Duration) {
         let (running, stop) = self.running.take().unwrap();
         let started = Instant::now();
         stop.send(()).unwrap();
@@ -150,7 +147,7 @@ impl Plane {
 }
 
 /// Waits until it is so.
-pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !so().await {
         assert!(started.elapsed() < PATIENCE, "in vain: {what}");
@@ -162,6 +159,7 @@ fn log_to_tests() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        // A test program may have set its own before.
+        tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().unwrap_or_default();
     });
 }

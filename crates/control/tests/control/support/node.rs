@@ -14,33 +14,33 @@ use tokio::sync::Notify;
 
 /// What the scripted node has and how it behaves.
 #[derive(Debug)]
-pub struct Script {
-    pub capacity: Capacity,
-    pub refuses: Option<NodeRefusal>,
-    pub instances: BTreeMap<InstanceId, ObservedInstance>,
+pub(crate) struct Script {
+    pub(crate) capacity: Capacity,
+    pub(crate) refuses: Option<NodeRefusal>,
+    pub(crate) instances: BTreeMap<InstanceId, ObservedInstance>,
     /// New instances stay at this state.
-    pub start_at: InstanceState,
+    pub(crate) start_at: InstanceState,
     /// What was wished last.
-    pub desired: Vec<DesiredInstance>,
+    pub(crate) desired: Vec<DesiredInstance>,
     /// Most instances that were ever wished at once without a stop.
-    pub most_desired: usize,
+    pub(crate) most_desired: usize,
     /// Most pixels a second that were.
-    pub most_pixels: u64,
+    pub(crate) most_pixels: u64,
     /// Answers to offers wait for this.
-    pub silent: bool,
+    pub(crate) silent: bool,
     /// A stop is not obeyed.
-    pub stubborn: bool,
-    pub gone: bool,
+    pub(crate) stubborn: bool,
+    pub(crate) gone: bool,
 }
 
 #[derive(Clone)]
-pub struct ScriptedNode {
+pub(crate) struct ScriptedNode {
     script: Arc<Mutex<Script>>,
     changed: Arc<Notify>,
 }
 
 impl ScriptedNode {
-    pub fn spawn(end: NodeEnd) -> Self {
+    pub(crate) fn spawn(end: NodeEnd) -> Self {
         let script = Script {
             capacity: Capacity { sessions: 100, pixels_per_second: u64::MAX },
             refuses: None,
@@ -60,32 +60,32 @@ impl ScriptedNode {
     }
 
     /// Looks at the script.
-    pub fn read<T>(&self, read: impl FnOnce(&Script) -> T) -> T {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Script) -> T) -> T {
         read(&self.script.lock().unwrap())
     }
 
     /// Changes the script; the control plane hears of it.
-    pub fn change(&self, change: impl FnOnce(&mut Script)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.script.lock().unwrap());
         self.changed.notify_one();
     }
 
     /// Changes the instance of the session that came as the `index`th.
-    pub fn instance(&self, index: usize, change: impl FnOnce(&mut ObservedInstance)) {
+    pub(crate) fn instance(&self, index: usize, change: impl FnOnce(&mut ObservedInstance)) {
         self.change(|script| change(script.instances.values_mut().nth(index).expect("no such instance")));
     }
 
-    pub fn player(&self, index: usize, player: PlayerPresence) {
+    pub(crate) fn player(&self, index: usize, player: PlayerPresence) {
         self.instance(index, |instance| instance.player = player);
     }
 
-    pub fn end(&self, index: usize, reason: EndReason) {
+    pub(crate) fn end(&self, index: usize, reason: EndReason) {
         self.instance(index, |instance| {
             instance.state = InstanceState::Ended { reason, detail: Some("scripted".into()) }
         });
     }
 
-    pub fn figures(&self, index: usize, figures: StreamStatistics) {
+    pub(crate) fn figures(&self, index: usize, figures: StreamStatistics) {
         self.instance(index, |instance| instance.statistics = Some(figures));
     }
 }
@@ -105,7 +105,7 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                         Some(_) | None => Some(Err(OfferFailure::Gone)),
                     });
                     if let Some(outcome) = outcome {
-                        let _ = end.to_control.send(FromNode::Answer { request, outcome }).await;
+                        end.to_control.send(FromNode::Answer { request, outcome }).await.unwrap_or_default();
                     }
                 }
                 None => return,
@@ -120,7 +120,8 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                     refuses: script.refuses.clone(),
                     instances: script.instances.values().cloned().collect(),
                 });
-                let _ = end.to_control.send(FromNode::Observed(observed)).await;
+                // A control plane that stopped wants no report.
+                end.to_control.send(FromNode::Observed(observed)).await.unwrap_or_default();
             }
         }
     }
