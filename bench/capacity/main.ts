@@ -13,12 +13,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
 import { probePackage, startKite } from "e2e/lib/kite.ts";
+import { play } from "e2e/lib/session.ts";
+import type { Format, Session } from "e2e/lib/session.ts";
 
 import { rounded } from "../lib/percentiles.ts";
 import { cpuBetween, tree } from "../lib/processes.ts";
-import { play } from "../lib/session.ts";
-import type { Session } from "../lib/session.ts";
-import type { Format } from "../products/product.ts";
 
 const FORMATS: Readonly<Record<string, Format>> = {
   "720p30": { width: 1280, height: 720, framesPerSecond: 30 },

@@ -11,9 +11,10 @@ import { parseArgs } from "node:util";
 
 import { launchChromium } from "e2e/lib/browser.ts";
 import { ROOT } from "e2e/lib/kite.ts";
+import type { Format } from "e2e/lib/session.ts";
 
 import { kite } from "../products/kite.ts";
-import type { Format, Product } from "../products/product.ts";
+import type { Product } from "../products/product.ts";
 import { selkies } from "../products/selkies.ts";
 import { judge, ratios } from "./judge.ts";
 import type { Ratios, Run } from "./judge.ts";

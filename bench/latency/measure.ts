@@ -7,14 +7,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Browser, CDPSession, Page } from "playwright-core";
 
+import { NAME_HELPER } from "e2e/lib/browser.ts";
 import type { Press, Shown } from "e2e/lib/probe-page.ts";
 import { PROBE_KEY, probeScript, take, toggles } from "e2e/lib/probe.ts";
 import { until } from "e2e/lib/programs.ts";
+import type { Format } from "e2e/lib/session.ts";
 
 import { seeded } from "../lib/percentiles.ts";
 import { cpuBetween, tree } from "../lib/processes.ts";
 import type { Usage } from "../lib/processes.ts";
-import type { Format, Product, Running } from "../products/product.ts";
+import type { Product, Running } from "../products/product.ts";
 
 /** After this an input counts as lost. A connection that needs longer is broken, not slow. */
 const LOST_AFTER_MS = 1500;
@@ -194,6 +196,7 @@ export async function measure(
 ): Promise<Observation> {
   const running = await product.start(format, directory);
   const context = await browser.newContext({ viewport: { width: format.width, height: format.height } });
+  await context.addInitScript({ content: NAME_HELPER });
   const page = await context.newPage();
   const console: string[] = [];
   page.on("console", (message) => console.push(message.text()));

@@ -1,13 +1,7 @@
 /** What is measured: something that shows the probe in a web page. */
 
+import type { Format } from "e2e/lib/session.ts";
 import type { Page } from "playwright-core";
-
-/** Picture and rate that are asked for. */
-export interface Format {
-  readonly width: number;
-  readonly height: number;
-  readonly framesPerSecond: number;
-}
 
 /** A product whose page can be opened. */
 export interface Running {

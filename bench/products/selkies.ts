@@ -11,9 +11,10 @@ import { join } from "node:path";
 import { binary } from "e2e/lib/kite.ts";
 import { freePort, start, until } from "e2e/lib/programs.ts";
 import type { Program } from "e2e/lib/programs.ts";
+import type { Format } from "e2e/lib/session.ts";
 
 import { inboundVideoBytes } from "./traffic.ts";
-import type { Format, Product, Running } from "./product.ts";
+import type { Product, Running } from "./product.ts";
 
 const VERSION = "2.1.0";
 

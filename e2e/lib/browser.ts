@@ -27,3 +27,9 @@ export async function launchChromium(extraFlags: readonly string[] = []): Promis
     args: [...CHROMIUM_FLAGS, ...extraFlags],
   });
 }
+
+/**
+ * Functions that are sent into a page come through esbuild, which wraps inner functions in a helper of this name to keep
+ * theirs. The page has to have it.
+ */
+export const NAME_HELPER = "globalThis.__name ??= (value) => value;";

@@ -51,6 +51,8 @@ export interface KiteOptions {
   readonly games?: readonly string[];
   /** Sessions at once. */
   readonly sessions?: number;
+  /** First and last media port, when they have to be known. */
+  readonly mediaPorts?: readonly [number, number];
   /** More arguments of `kite up`. */
   readonly arguments?: readonly string[];
   /** `config.toml`; without it the limits are wide, so that a test can make many sessions. */
@@ -75,7 +77,8 @@ export async function startKite(options: KiteOptions = {}): Promise<Kite> {
   mkdirSync(join(data, "data"), { mode: 0o700 });
   writeFileSync(join(data, "data", "config.toml"), options.config ?? WIDE_LIMITS);
   const [port, mediaPort] = [await freePort(), await freePort()];
-  const firstMediaPort = Math.min(mediaPort, 65_535 - MEDIA_PORTS);
+  const ownPort = Math.min(mediaPort, 65_535 - MEDIA_PORTS);
+  const [firstMediaPort, lastMediaPort] = options.mediaPorts ?? [ownPort, ownPort + MEDIA_PORTS - 1];
   const games = options.games ?? [join(ROOT, "games")];
   const program = start({
     name: "kite up",
@@ -86,7 +89,7 @@ export async function startKite(options: KiteOptions = {}): Promise<Kite> {
       `--data=${join(data, "data")}`,
       `--runtime=${join(data, "run")}`,
       `--web=${join(ROOT, "web", "app", "dist")}`,
-      `--ports=${firstMediaPort}-${firstMediaPort + MEDIA_PORTS - 1}`,
+      `--ports=${firstMediaPort}-${lastMediaPort}`,
       ...games.map((directory) => `--games=${directory}`),
       ...(options.sessions === undefined ? [] : [`--sessions=${options.sessions}`]),
       ...(options.arguments ?? []),

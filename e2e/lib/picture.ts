@@ -2,7 +2,7 @@
 
 /** What both libraries' pages can do. */
 export interface Evaluating {
-  evaluate<Result, Argument>(page: (argument: Argument) => Result | Promise<Result>, argument: Argument): Promise<Result>;
+  evaluate(script: string): Promise<unknown>;
 }
 
 /** The picture, scaled down to a grid. */
@@ -17,26 +17,25 @@ export interface Picture {
 export const GRID_WIDTH = 96;
 export const GRID_HEIGHT = 54;
 
+/** Runs in the page. A text, because the two libraries type functions differently. */
+const READ = `(() => {
+  const area = (element) => element.getBoundingClientRect().width * element.getBoundingClientRect().height;
+  const element = [...document.querySelectorAll("video, canvas")].sort((a, b) => area(b) - area(a))[0];
+  if (!element || area(element) === 0) return undefined;
+  const isVideo = element instanceof HTMLVideoElement;
+  const [width, height] = isVideo ? [element.videoWidth, element.videoHeight] : [element.width, element.height];
+  if (width === 0 || (isVideo && element.readyState < 2)) return undefined;
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [${GRID_WIDTH}, ${GRID_HEIGHT}];
+  const context = small.getContext("2d", { willReadFrequently: true });
+  context.drawImage(element, 0, 0, small.width, small.height);
+  const rgba = context.getImageData(0, 0, small.width, small.height).data;
+  return { width, height, rgb: [...rgba].filter((_, index) => index % 4 !== 3) };
+})()`;
+
 /** The largest picture of the page, `undefined` while there is none. */
 export async function pictureOf(page: Evaluating): Promise<Picture | undefined> {
-  return page.evaluate(
-    ({ columns, rows }) => {
-      const elements = [...document.querySelectorAll<HTMLVideoElement | HTMLCanvasElement>("video, canvas")];
-      const area = (element: Element): number => element.getBoundingClientRect().width * element.getBoundingClientRect().height;
-      const element = elements.sort((a, b) => area(b) - area(a))[0];
-      if (!element || area(element) === 0) return undefined;
-      const isVideo = element instanceof HTMLVideoElement;
-      const [width, height] = isVideo ? [element.videoWidth, element.videoHeight] : [element.width, element.height];
-      const small = document.createElement("canvas");
-      [small.width, small.height] = [columns, rows];
-      const context = small.getContext("2d", { willReadFrequently: true });
-      if (!context || width === 0) return undefined;
-      context.drawImage(element, 0, 0, columns, rows);
-      const rgba = context.getImageData(0, 0, columns, rows).data;
-      return { width, height, rgb: [...rgba].filter((_, index) => index % 4 !== 3) };
-    },
-    { columns: GRID_WIDTH, rows: GRID_HEIGHT },
-  );
+  return (await page.evaluate(READ)) as Picture | undefined;
 }
 
 /** Mean difference of two pictures a channel, 0 (the same) to 255. */

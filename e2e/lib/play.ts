@@ -2,9 +2,10 @@
 
 import type { Browser, Page } from "playwright-core";
 
+import { NAME_HELPER } from "./browser.ts";
 import type { Kite } from "./kite.ts";
 import { difference, pictureOf } from "./picture.ts";
-import type { Picture } from "./picture.ts";
+import type { Evaluating, Picture } from "./picture.ts";
 import { until } from "./programs.ts";
 
 /** How a game is opened. */
@@ -23,6 +24,7 @@ export interface PlayOptions {
 export async function openPlay(browser: Browser, kite: Kite, app: string, options: PlayOptions = {}): Promise<Page> {
   const { width = 1280, height = 720, framesPerSecond = 60, fixed = true } = options;
   const context = await browser.newContext({ viewport: options.viewport ?? { width, height } });
+  await context.addInitScript({ content: NAME_HELPER });
   const page = await context.newPage();
   if (options.script !== undefined) await page.addInitScript({ content: options.script });
   const size = fixed ? `&width=${width}&height=${height}` : "";
@@ -116,10 +118,6 @@ export interface Statistics {
 }
 
 /** The player's own statistics. */
-export async function statistics(page: {
-  evaluate<Result>(script: () => Result | Promise<Result>): Promise<Result>;
-}): Promise<Statistics | undefined> {
-  return page.evaluate(
-    () => (window as unknown as { kitePlayer?: { statistics(): Statistics } }).kitePlayer?.statistics(),
-  );
+export async function statistics(page: Evaluating): Promise<Statistics | undefined> {
+  return (await page.evaluate("window.kitePlayer?.statistics()")) as Statistics | undefined;
 }

@@ -3,9 +3,14 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
-import { binary } from "e2e/lib/kite.ts";
+import { binary } from "./kite.ts";
 
-import type { Format } from "../products/product.ts";
+/** Picture and rate that are asked for. */
+export interface Format {
+  readonly width: number;
+  readonly height: number;
+  readonly framesPerSecond: number;
+}
 
 /** Figures of one second, as the receiver writes them. */
 export interface Second {
