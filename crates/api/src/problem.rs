@@ -93,10 +93,10 @@ problems! {
         "Use the token of this session.";
     /// A web page of another origin, which the operator has not listed.
     OriginNotAllowed, "origin_not_allowed", 403, "Pages of this origin are not allowed",
-        "The operator has to list the origin in `http.origins`.";
+        "The operator has to list the origin in `access.origins`.";
     /// Another host name than the operator listed.
     HostNotAllowed, "host_not_allowed", 403, "This host name is not allowed",
-        "Open the address that `kite up` printed, or let the operator list the name in `http.hosts`.";
+        "Open the address that `kite up` printed, or let the operator list the name in `access.hosts`.";
     /// No such app.
     AppUnknown, "app_unknown", 404, "There is no such app",
         "GET /v1/apps lists the apps.";
