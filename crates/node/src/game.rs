@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::place::{Place, expand};
 use crate::settings::{NodeSettings, has_gpu};
+use crate::sys;
 
 /// Most bytes of a game's output that are kept.
 const LOG_BYTES: u64 = 4 << 20;
@@ -134,7 +135,7 @@ impl Start {
             Err(error) => return Err((EndReason::SandboxFailed, error.to_string())),
         };
         tracing::debug!(instance = %desired.instance, enforced = ?running.enforced(), "the sandbox stands");
-        let ready = running.as_fd().try_clone_to_owned().and_then(AsyncFd::register);
+        let ready = running.as_fd().try_clone_to_owned().and_then(sys::watch_readable);
         let ready = ready.map_err(|error| (EndReason::SandboxFailed, error.to_string()))?;
         Ok(Game { ready, running: Some(running) })
     }

@@ -41,13 +41,14 @@ pub(crate) fn sweep(instances_dir: &Path, runtime_dir: &Path) -> Swept {
             let name = entry.file_name();
             let Some(instance) = name.to_str().and_then(|name| name.parse::<InstanceId>().ok()) else { continue };
             swept.processes += kill_processes(instance, None);
+            // By the whole name: another installation's group may be empty only because its game is just being started.
+            swept.control_groups += sandbox::sweep(&instance.to_string()).len();
             match fs::remove_dir_all(entry.path()) {
                 Ok(()) => swept.directories += 1,
                 Err(error) => tracing::warn!(%instance, %error, "a left directory cannot be removed"),
             }
         }
     }
-    swept.control_groups = sandbox::sweep("ins_").len();
     swept
 }
 

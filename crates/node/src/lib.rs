@@ -24,3 +24,10 @@ mod sys;
 pub use agent::{Agent, StartError};
 pub use leftover::Swept;
 pub use settings::{NodeSettings, default_runtime_dir};
+
+/// Kills the streamers of this agent's directories and removes the directories: for the end by force of the process that
+/// runs the agent. Games end with that process by themselves. Blocks.
+#[must_use]
+pub fn sweep(settings: &NodeSettings) -> Swept {
+    leftover::sweep(&place::instances_dir(settings), &settings.runtime_dir)
+}

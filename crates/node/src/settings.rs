@@ -11,6 +11,9 @@ use api::streamer::{BitrateSettings, EncoderChoice, NetworkSettings};
 /// that distributions hand out by default.
 const UID_BASE: u32 = 1_700_000_000;
 
+/// Ranges of a thousand ids from there on: an installation takes the one that its directory falls on.
+const UID_RANGES: u32 = 400_000;
+
 /// Settings of an agent.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
@@ -36,7 +39,8 @@ pub struct NodeSettings {
     pub audio: bool,
     /// Less free space than this on the data directory's disk, in MiB, and no new instance is taken. Default 512.
     pub min_free_disk_mb: u64,
-    /// When root: instance `n` runs as `uid_base + n`. Nobody else may use these ids.
+    /// When root: instance `n` runs as `uid_base + n`, `n` below 1000. Nobody else may use these ids: processes that an
+    /// instance leaves are found by them.
     pub uid_base: u32,
     /// How long a streamer may take until its display is up. Measured 0.1 to 0.5 s; a machine under full load needs
     /// many times that, and too long only delays the word that it failed.
@@ -52,6 +56,7 @@ impl NodeSettings {
         Self {
             node,
             runtime_dir: default_runtime_dir(&data_dir),
+            uid_base: UID_BASE + hash_of(&data_dir) % UID_RANGES * 1000,
             data_dir,
             streamer_program,
             sandbox_program: None,
@@ -61,7 +66,6 @@ impl NodeSettings {
             encoder: EncoderChoice::Auto,
             audio: true,
             min_free_disk_mb: 512,
-            uid_base: UID_BASE,
             streamer_timeout: Duration::from_secs(20),
             kept_logs: 50,
         }
@@ -87,13 +91,13 @@ pub fn default_runtime_dir(data_dir: &Path) -> PathBuf {
     } else {
         std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
     };
-    // FNV-1a: only has to differ between the few data directories of one machine, and be the same at every start.
-    let hash = data_dir
-        .as_os_str()
-        .as_encoded_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    base.join(format!("kite-{:08x}", hash >> 32))
+    base.join(format!("kite-{:08x}", hash_of(data_dir)))
+}
+
+/// FNV-1a of a path: only has to differ between the few data directories of one machine, and be the same at every start.
+fn hash_of(path: &Path) -> u32 {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// True when the machine has a GPU's render node.

@@ -1,11 +1,12 @@
 //! The agent's side of a `kite-streamer`: its process, and the lines that it and the agent write each other.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use api::id::InstanceId;
@@ -74,20 +75,18 @@ impl Streamer {
         ours.set_nonblocking(true)?;
         let mut descriptors = vec![(OwnedFd::from(theirs), CONTROL_FD)];
         descriptors.extend(gamepads.map(|fd| (fd, GAMEPAD_FD)));
-        let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .env("LANG", "C.UTF-8")
-            .env("HOME", &settings.runtime_dir)
-            .env("XDG_RUNTIME_DIR", &settings.runtime_dir)
-            .env(INSTANCE_VARIABLE, settings.instance.to_string())
-            .envs(std::env::var_os("KITE_LOG").map(|value| ("KITE_LOG", value)))
-            .current_dir(&settings.runtime_dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        sys::prepare(&mut command, descriptors, user)?;
+        let runtime_dir = settings.runtime_dir.as_os_str().to_owned();
+        let mut environment: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+            ("LANG".into(), "C.UTF-8".into()),
+            ("HOME".into(), runtime_dir.clone()),
+            ("XDG_RUNTIME_DIR".into(), runtime_dir),
+            (INSTANCE_VARIABLE.into(), settings.instance.to_string().into()),
+        ];
+        environment.extend(std::env::var_os("KITE_LOG").map(|value| ("KITE_LOG".into(), value)));
+        let failed = |source| SpawnError::Program { program: program.display().to_string(), source };
+        let mut command = sys::command(program, environment, descriptors, user).map_err(failed)?;
+        command.current_dir(&settings.runtime_dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut command = tokio::process::Command::from(command);
         command.kill_on_drop(true);
         let mut child =

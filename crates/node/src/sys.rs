@@ -1,13 +1,22 @@
-//! What has to be done between fork and exec: descriptors, priority limit, user.
-#![expect(unsafe_code, reason = "`pre_exec` is unsafe by nature")]
+//! What has to be done between fork and exec: descriptors, priority limit, user; and the exec itself, by descriptor, because
+//! the new user may have no right to the program's directory (a checkout in root's home). And watching a descriptor.
+#![expect(unsafe_code, reason = "`pre_exec`, `execveat` and `AsyncFd::register` are unsafe by nature")]
 
+use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::AsRawFd;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+use std::ptr;
 
 use rustix::process::{Gid, Resource, Rlimit, Uid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Highest real-time priority that a streamer may take. Its threads use a few levels; more would let it rank over the
 /// kernel's own threads.
@@ -22,17 +31,69 @@ pub(crate) struct Become {
     pub(crate) groups: Vec<u32>,
 }
 
-/// Prepares the command: each descriptor under its number, a process group of its own, permission for real-time priority
-/// where root can give it, the user.
+/// A program and its environment, ready for `execveat`.
+struct Program {
+    file: File,
+    _strings: Vec<CString>,
+    arguments: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+}
+
+// SAFETY: the pointers point into `_strings`, which is owned by the same value, never changed and not moved on the heap when
+// the value moves; nothing is written through them.
+unsafe impl Send for Program {}
+// SAFETY: as above; all access is reading.
+unsafe impl Sync for Program {}
+
+impl Program {
+    fn open(path: &Path, environment: Vec<(OsString, OsString)>) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let mut strings = vec![CString::new(path.as_os_str().as_encoded_bytes())?];
+        for (name, value) in environment {
+            let entry = [name.into_vec(), b"=".to_vec(), value.into_vec()].concat();
+            strings.push(CString::new(entry)?);
+        }
+        let pointers: Vec<*const libc::c_char> = strings.iter().map(|string| string.as_ptr()).collect();
+        let arguments = vec![pointers[0], ptr::null()];
+        let environment = pointers[1..].iter().copied().chain([ptr::null()]).collect();
+        Ok(Self { file, _strings: strings, arguments, environment })
+    }
+
+    /// Becomes the program; returns only when that failed.
+    fn exec(&self) -> io::Error {
+        // SAFETY: both arrays end with a null pointer and hold pointers to strings that end with NUL, all alive in `self`;
+        // the empty path with AT_EMPTY_PATH means the open file.
+        unsafe {
+            libc::execveat(
+                self.file.as_raw_fd(),
+                c"".as_ptr(),
+                self.arguments.as_ptr().cast(),
+                self.environment.as_ptr().cast(),
+                libc::AT_EMPTY_PATH,
+            );
+        }
+        io::Error::last_os_error()
+    }
+}
+
+/// A command that becomes the program with this environment and no arguments: each descriptor under its number, a process
+/// group of its own, permission for real-time priority where root can give it, the user.
 ///
 /// The numbers must be above 2 and differ. The descriptors are closed in the caller when the command is dropped.
-pub(crate) fn prepare(command: &mut Command, descriptors: Vec<(OwnedFd, RawFd)>, user: Become) -> io::Result<()> {
+pub(crate) fn command(
+    program: &Path,
+    environment: Vec<(OsString, OsString)>,
+    descriptors: Vec<(OwnedFd, RawFd)>,
+    user: Become,
+) -> io::Result<Command> {
     // Out of the way of the target numbers, so that no duplication overwrites a source.
     let sources = descriptors
         .into_iter()
         .map(|(fd, target)| Ok((rustix::io::fcntl_dupfd_cloexec(&fd, 64)?, target)))
         .collect::<io::Result<Vec<_>>>()?;
     let groups: Vec<Gid> = user.groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    let mut command = Command::new(program);
+    let program = Program::open(program, environment)?;
     command.process_group(0);
     // SAFETY: the closure runs in the forked child. It makes system calls only, on values prepared above: it allocates
     // nothing, takes no lock and does not panic.
@@ -53,8 +114,14 @@ pub(crate) fn prepare(command: &mut Command, descriptors: Vec<(OwnedFd, RawFd)>,
                 let uid = Uid::from_raw(id);
                 rustix::thread::set_thread_res_uid(uid, uid, uid)?;
             }
-            Ok(())
+            Err(program.exec())
         });
     }
-    Ok(())
+    Ok(command)
+}
+
+/// Lets tokio watch a descriptor for something to read. The descriptor may be blocking: nobody reads through this.
+pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, and stays the same open file for as long as the `AsyncFd` owns it.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
 }

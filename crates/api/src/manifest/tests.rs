@@ -191,3 +191,34 @@ fn a_manifest_with_every_field_is_taken() {
     assert_eq!(manifest.input.touch.controls.len(), 4);
     assert_eq!(manifest.launch.home.unwrap().as_str(), "home");
 }
+
+#[test]
+fn the_manuals_examples_are_good_and_the_second_names_every_field() {
+    let manual = include_str!("../../../../docs/manifest.md");
+    let examples: Vec<&str> = manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in &examples {
+        Manifest::parse(example).unwrap();
+    }
+    // Every key of the manifest's own JSON is in the manual's example.
+    let full = serde_json::to_value(Manifest::parse(examples[1]).unwrap()).unwrap();
+    let mut keys = Vec::new();
+    collect_keys(&full, &mut keys);
+    // Written differently in TOML: places and bindings of controls.
+    for key in keys.iter().filter(|key| !["place", "send", "up", "left", "down", "right"].contains(&key.as_str())) {
+        assert!(examples[1].contains(key.as_str()), "`{key}` is not in the manual's example");
+    }
+}
+
+fn collect_keys(value: &serde_json::Value, keys: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                keys.push(key.clone());
+                collect_keys(value, keys);
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| collect_keys(value, keys)),
+        _ => {}
+    }
+}
