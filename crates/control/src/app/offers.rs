@@ -92,11 +92,7 @@ impl Plane {
                 | SessionState::Ready { .. }
                 | SessionState::Connected { .. }
                 | SessionState::Reconnecting { .. } => return Ok(()),
-                SessionState::Stopping { .. } => return Err(over(session.state)),
-                SessionState::Ended { .. } => {
-                    self.coordinator.forget(record.id);
-                    return Err(over(session.state));
-                }
+                SessionState::Stopping { .. } | SessionState::Ended { .. } => return Err(over(session.state)),
             }
             if watch.changed().await.is_err() {
                 return Err(ProblemKind::SessionEnded.plain());

@@ -68,13 +68,7 @@ impl Plane {
             token_hash: hash.bytes(),
             token_expires_at: created_at.plus(self.settings.limits.token_lifetime),
         };
-        let node = self.coordinator.node();
-        let claimed = self.store.claim(&record, |usage| admit(&node, usage, spec, per_player)).await.map_err(broken)?;
-        claimed.map_err(|refused| {
-            info!(app = %record.app, reason = refused.sentence(), "session refused");
-            refused.problem()
-        })?;
-        self.coordinator.publish(record.view());
+        self.claim(&record, per_player).await?;
         self.coordinator.want();
         let (session, app) = (record.id, &record.app);
         info!(%session, %app, instance = %record.instance, "session created");
@@ -85,6 +79,19 @@ impl Plane {
             link: format!("/v1/sessions/{session}/link"),
             whep: format!("/v1/sessions/{session}/whep"),
         })
+    }
+
+    /// Takes a place for a session.
+    async fn claim(&self, record: &SessionRecord, per_player: u32) -> Result<(), Problem> {
+        let node = self.coordinator.node();
+        let room = self.coordinator.open(record.id);
+        let claimed = self.store.claim(record, |usage| admit(&node, usage, record.spec, per_player)).await;
+        claimed.map_err(broken)?.map_err(|refused| {
+            info!(app = %record.app, reason = refused.sentence(), "session refused");
+            refused.problem()
+        })?;
+        room.keep();
+        Ok(())
     }
 
     /// The newest sessions.

@@ -123,11 +123,18 @@ impl Coordinator {
         self.commands.send(offer).await.map_err(|_closed| OfferFailure::Gone)
     }
 
+    /// Makes room for a session's watchers. Nothing else does: what comes late for a session that has ended finds none, and
+    /// leaves nothing behind. Called before the claim, so that no change of the session comes first.
+    pub(crate) fn open(&self, id: SessionId) -> Room<'_> {
+        self.lock().entry(id).or_insert_with(Entry::new);
+        Room { coordinator: self, id, is_kept: false }
+    }
+
     /// Tells a session's watchers what it is now; older news than they have is dropped.
     pub(crate) fn publish(&self, session: Session) {
         let (id, ended) = (session.id, session.state.is_ended());
         let mut sessions = self.lock();
-        let entry = sessions.entry(id).or_insert_with(Entry::new);
+        let Some(entry) = sessions.get_mut(&id) else { return };
         entry.session.send_if_modified(|known| {
             let newer = known.as_ref().is_none_or(|known| known.revision < session.revision);
             if newer {
@@ -159,32 +166,29 @@ impl Coordinator {
         self.lock().get(&id).and_then(|entry| *entry.statistics.borrow())
     }
 
-    /// Sees a session's changes from now on. Read the store after this, not before, or a change falls in between; and call
-    /// [`Self::forget`] when it turns out to have ended.
+    /// Sees a session's changes from now on; closed when it has ended. Read the store after this, not before, or a change
+    /// falls in between.
     pub(crate) fn watch_session(&self, id: SessionId) -> watch::Receiver<Option<Session>> {
-        self.lock().entry(id).or_insert_with(Entry::new).session.subscribe()
+        let closed = || watch::channel(None).1;
+        self.lock().get(&id).map_or_else(closed, |entry| entry.session.subscribe())
     }
 
-    /// Sees a session's figures from now on.
+    /// Sees a session's figures from now on; closed when it has ended.
     pub(crate) fn watch_statistics(&self, id: SessionId) -> watch::Receiver<Option<SessionStatistics>> {
-        self.lock().entry(id).or_insert_with(Entry::new).statistics.subscribe()
-    }
-
-    /// Drops what is kept for a session that has ended.
-    pub(crate) fn forget(&self, id: SessionId) {
-        self.lock().remove(&id);
+        let closed = || watch::channel(None).1;
+        self.lock().get(&id).map_or_else(closed, |entry| entry.statistics.subscribe())
     }
 
     /// Counts a link of a session as long as the guard lives; `None` when it has as many as it may.
     pub(crate) fn join(self: &Arc<Self>, id: SessionId) -> Option<LinkGuard> {
-        let mut sessions = self.lock();
-        let entry = sessions.entry(id).or_insert_with(Entry::new);
-        if entry.links >= MAX_LINKS {
-            return None;
+        // Without an entry the session has ended: its link says so and closes.
+        if let Some(entry) = self.lock().get_mut(&id) {
+            if entry.links >= MAX_LINKS {
+                return None;
+            }
+            entry.links += 1;
+            entry.link_lost_at = None;
         }
-        entry.links += 1;
-        entry.link_lost_at = None;
-        drop(sessions);
         Some(LinkGuard { coordinator: Arc::clone(self), id })
     }
 
@@ -195,7 +199,7 @@ impl Coordinator {
 
     /// Takes the permission to send an offer, or says how long to wait for it.
     pub(crate) fn take_offer(&self, id: SessionId, rate: Rate) -> Result<(), Duration> {
-        self.lock().entry(id).or_insert_with(Entry::new).offers.take(rate, Instant::now())
+        self.lock().get_mut(&id).map_or(Ok(()), |entry| entry.offers.take(rate, Instant::now()))
     }
 
     /// Notes the session's newest peer; an older one is gone with it.
@@ -208,6 +212,30 @@ impl Coordinator {
     /// Forgets a peer; false when it is not the session's.
     pub(crate) fn remove_peer(&self, id: SessionId, peer: &str) -> bool {
         self.lock().get_mut(&id).is_some_and(|entry| entry.peer.take_if(|known| known == peer).is_some())
+    }
+}
+
+/// Room for the watchers of a session that is being claimed. Gone again when it is dropped without [`Room::keep`]: the claim
+/// was refused, or the client went while it was under way.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    coordinator: &'a Coordinator,
+    id: SessionId,
+    is_kept: bool,
+}
+
+impl Room<'_> {
+    /// The session came about.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.coordinator.lock().remove(&self.id);
+        }
     }
 }
 

@@ -144,9 +144,6 @@ impl Link {
                 return Over::Lost;
             }
         };
-        if first.state.is_ended() {
-            self.edge.plane.coordinator.forget(self.id);
-        }
         match self.push(socket, first).await {
             Ok(()) => {}
             Err(over) => return over,
@@ -177,7 +174,7 @@ impl Link {
 
     async fn session_changed(&mut self, socket: &mut WebSocket, sender_gone: bool) -> Result<(), Over> {
         if sender_gone {
-            // Whoever forgot the session published its end before, or found it in the store.
+            // The session ended before the watch began, and after it was read.
             let record = self.edge.plane.store.session(self.id).await.ok().flatten().ok_or(Over::Lost)?;
             return match self.push(socket, record.view()).await {
                 Ok(()) => Err(Over::Lost),
