@@ -35,10 +35,14 @@ pub struct PathReport {
     pub standing: Duration,
     /// Bits per second that arrived over the last 300 ms.
     pub delivered: Bitrate,
+    /// Bits per second that were sent over the last 300 ms before the report came.
+    pub sent: Bitrate,
     /// Packets of this report, arrived or not.
     pub packets: u32,
-    /// Those that did not arrive.
+    /// Those that did not arrive (yet).
     pub lost: u32,
+    /// Packets that an earlier report counted as lost and that came after all.
+    pub late: u32,
     /// Age of the newest arrived packet when the report came: round trip and queue.
     pub round_trip: Option<Duration>,
 }
@@ -47,7 +51,17 @@ pub struct PathReport {
 struct Sent {
     bytes: u32,
     at: Instant,
-    reported: bool,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// No report has named it.
+    Unknown,
+    /// A report said that it did not arrive; reordering can prove it wrong.
+    Lost,
+    /// It arrived.
+    Arrived,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +86,9 @@ pub(crate) struct Feedback {
     base: VecDeque<(Instant, i64)>,
     /// First sequence number that no report has reached.
     unreported: u64,
+    /// First arrival and first sending: rates are not taken over time before them.
+    first_arrival_us: Option<i64>,
+    first_sent: Option<Instant>,
 }
 
 impl Feedback {
@@ -83,6 +100,8 @@ impl Feedback {
             arrivals: VecDeque::new(),
             base: VecDeque::new(),
             unreported: 0,
+            first_arrival_us: None,
+            first_sent: None,
         }
     }
 
@@ -114,7 +133,8 @@ impl Feedback {
             self.packets.clear();
             self.first = extend(next, sequence);
         }
-        self.packets.push_back(Sent { bytes: bytes as u32, at: now, reported: false });
+        self.first_sent.get_or_insert(now);
+        self.packets.push_back(Sent { bytes: bytes as u32, at: now, fate: Fate::Unknown });
         if self.packets.len() > MAX_PACKETS {
             self.packets.pop_front();
             self.first += 1;
@@ -127,37 +147,43 @@ impl Feedback {
         items: impl Iterator<Item = (u64, Option<Instant>)>,
         now: Instant,
     ) -> Option<PathReport> {
-        let (mut packets, mut lost, mut newest) = (0u32, 0u32, None::<Instant>);
+        let (mut packets, mut lost, mut late, mut newest) = (0u32, 0u32, 0u32, None::<Instant>);
         for (sequence, arrived) in items {
             let index = sequence.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
             let Some(sent) = index.and_then(|index| self.packets.get_mut(index)) else { continue };
             let Some(arrived) = arrived else {
-                packets += 1;
-                lost += 1;
+                if sent.fate == Fate::Unknown {
+                    sent.fate = Fate::Lost;
+                    packets += 1;
+                    lost += 1;
+                }
                 continue;
             };
-            if sent.reported {
-                continue;
+            match std::mem::replace(&mut sent.fate, Fate::Arrived) {
+                Fate::Arrived => continue,
+                Fate::Lost => late += 1,
+                Fate::Unknown => packets += 1,
             }
-            sent.reported = true;
-            packets += 1;
             self.unreported = self.unreported.max(sequence + 1);
             newest = newest.max(Some(sent.at));
             let at_us = micros(arrived, self.zero);
             let delay_us = at_us - micros(sent.at, self.zero);
             let arrival = Arrival { at_us, delay_us, bytes: sent.bytes };
+            self.first_arrival_us.get_or_insert(at_us);
             self.note_base(now, delay_us);
             self.arrivals.push_back(arrival);
         }
-        if packets == 0 {
+        if packets + late == 0 {
             return None;
         }
         self.forget_arrivals();
         Some(PathReport {
             standing: self.standing(),
             delivered: self.delivered(),
+            sent: self.sent_lately(now),
             packets,
             lost,
+            late,
             round_trip: newest.map(|at| now.saturating_duration_since(at)),
         })
     }
@@ -202,8 +228,21 @@ impl Feedback {
         let since = self.newest() - RATE_WINDOW.as_micros() as i64;
         let bytes: u64 =
             self.arrivals.iter().filter(|arrival| arrival.at_us > since).map(|arrival| u64::from(arrival.bytes)).sum();
-        Bitrate::from_bps(bytes * 8 * 1000 / RATE_WINDOW.as_millis() as u64)
+        let lasted = self.newest() - self.first_arrival_us.unwrap_or_default();
+        rate(bytes, Duration::from_micros(lasted.max(0).unsigned_abs()))
     }
+
+    fn sent_lately(&self, now: Instant) -> Bitrate {
+        let lately = |sent: &&Sent| now.saturating_duration_since(sent.at) < RATE_WINDOW;
+        let bytes = self.packets.iter().rev().take_while(lately).map(|sent| u64::from(sent.bytes)).sum();
+        rate(bytes, self.first_sent.map(|first| now.saturating_duration_since(first)).unwrap_or_default())
+    }
+}
+
+/// Bits per second of `bytes` over the window, or over the time since the beginning when that is shorter.
+fn rate(bytes: u64, since_beginning: Duration) -> Bitrate {
+    let span = since_beginning.clamp(STANDING_WINDOW / 3, RATE_WINDOW);
+    Bitrate::from_bps(bytes * 8_000_000 / span.as_micros() as u64)
 }
 
 /// The 64-bit number nearest to `near` whose low 16 bits are `low`.
@@ -256,7 +295,7 @@ mod tests {
     #[test]
     fn a_queue_is_the_delay_over_the_smallest() {
         // Over the last 150 ms the smallest delay is the oldest packet's.
-        check(|ms| 25 + ms / 10, 185, 6545);
+        check(|ms| 25 + ms / 10, 186, 6545);
     }
 
     #[test]

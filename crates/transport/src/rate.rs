@@ -32,11 +32,27 @@ const HIGH: Duration = Duration::from_millis(25);
 /// Standing delay below which the path counts as empty.
 const LOW: Duration = Duration::from_millis(12);
 
-/// How long a delay above [`HIGH`] has to last. Shorter reacts to one stall of a radio link, longer lets a queue grow.
-const PERSIST: Duration = Duration::from_millis(100);
+/// How long a delay above [`HIGH`] has to last. Shorter reacts to one stall of a radio link or of a busy machine, longer lets a queue
+/// grow.
+const PERSIST: Duration = Duration::from_millis(120);
 
-/// A delay that needs no second report.
+/// The same while much less is sent than the path is believed to take: such a stream rarely makes a queue, and what is delivered of it
+/// says little of the path.
+const PERSIST_IDLE: Duration = Duration::from_millis(450);
+
+/// A delay that needs to last for [`PERSIST_SURE`] only.
 const SURE: Duration = Duration::from_millis(100);
+/// One more report.
+const PERSIST_SURE: Duration = Duration::from_millis(40);
+
+/// Time without a queue after which the path counts as calm.
+const CALM: Duration = Duration::from_secs(1);
+
+/// Shortest time between two restarts of the engine: each begins with probes.
+const RESTART_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Share of the path's believed rate below which a stream is limited by its picture, not by the path.
+const IDLE: f64 = 0.6;
 
 /// Share of loss, over what is usual on this path, that means a queue too short to be seen as delay. Lower would take radio loss for
 /// it, higher lets a policed path throw away half of everything.
@@ -48,8 +64,8 @@ const LOSS_PACKETS: u32 = 40;
 /// Shortest time between two lowerings beside the round trip: the effect of one has to be seen before the next.
 const LOWER_INTERVAL: Duration = Duration::from_millis(150);
 
-/// Time in which another lowering is for the same queue.
-const SAME_QUEUE: Duration = Duration::from_secs(3);
+/// Time for which a width that was seen is remembered at the next queue.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// Rises of the ceiling per second: near the known width, above it, far above it. Faster overshoots by more than the queue
 /// that [`HIGH`] allows before a report can tell.
@@ -76,6 +92,10 @@ const WINDOW_QUEUE: Duration = Duration::from_millis(60);
 /// Bytes that may always be under way: a large frame on a slow path must not lock itself out.
 const WINDOW_MIN: f64 = 15_000.0;
 
+/// Bytes that may be under way before the first report. A first key frame fits, so that the picture comes at once; what follows it
+/// waits a round trip, because it could fill the queue of a path that nothing is known of.
+const WINDOW_FIRST: f64 = 40_000.0;
+
 /// Longest wait of feedback at the player: browsers report every 50 ms, every 250 ms when little arrives.
 const REPORT_WAIT: Duration = Duration::from_millis(70);
 
@@ -86,8 +106,8 @@ const TELL_FALL: f64 = 0.01;
 /// Shortest time between two rises that are told.
 const TELL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Time that media has to flow without a queue before the engine may probe for more than the start rate. Probes at the
-/// beginning would fill a narrow path before the first picture.
+/// Time that media has to flow before the engine may probe for more than the start rate, and before a quiet stream counts as limited by
+/// its picture. Probes at the beginning would fill a narrow path before the first picture.
 const PROVE_START: Duration = Duration::from_millis(700);
 
 /// Time after a queue in which probes stay small.
@@ -124,6 +144,8 @@ pub struct RateControl {
     estimate: f64,
     ceiling: Option<Ceiling>,
     above_high_since: Option<Instant>,
+    /// Most that was delivered lately; halves in a second.
+    delivered: f64,
     /// Share of loss, usual over some seconds.
     loss: f64,
     /// Packets and lost ones since loss was last judged.
@@ -138,6 +160,7 @@ pub struct RateControl {
     round_trip: Duration,
     ordered: Option<f64>,
     restart: Option<f64>,
+    restarted: Option<Instant>,
 }
 
 impl RateControl {
@@ -151,6 +174,7 @@ impl RateControl {
             estimate: 0.0,
             ceiling: None,
             above_high_since: None,
+            delivered: 0.0,
             loss: 0.0,
             recent: (0, 0),
             target: start,
@@ -161,6 +185,7 @@ impl RateControl {
             round_trip: Duration::from_millis(100),
             ordered: None,
             restart: None,
+            restarted: None,
         };
         control.estimate = control.path_rate_for(start);
         control
@@ -178,11 +203,45 @@ impl RateControl {
         self.ordered = None;
     }
 
-    /// The engine has a new estimate.
+    /// The engine has an estimate. Its falls are believed when the stream was near it, or something else speaks for them: to a stream that
+    /// its picture limits, the engine's detector takes any hiccup for a narrow path, and has no way up again.
     pub fn estimate(&mut self, estimate: Bitrate, now: Instant) {
         self.step(now);
-        self.estimate = estimate.bps() as f64;
+        let estimate = estimate.bps() as f64;
+        let proven = 0.85 * self.delivered / USE_OF_ESTIMATE;
+        if estimate < 0.6 * proven && self.may_restart(now) {
+            // A burst of loss throws the engine's estimate far below what arrived all the same.
+            self.restart = Some(proven);
+            self.estimate = proven;
+        } else if estimate >= self.estimate || !self.is_idle(now) || !self.is_calm(now) {
+            self.estimate = estimate;
+        } else if estimate < 0.8 * self.estimate && self.may_restart(now) {
+            self.restart = Some(self.estimate);
+        }
         self.target = self.target.min(self.allowed());
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        let sent = |report: PathReport| (report.sent.bps() as f64) < IDLE * self.path_rate();
+        self.is_proven(now) && self.report.is_some_and(|(_, report)| sent(report))
+    }
+
+    fn is_proven(&self, now: Instant) -> bool {
+        self.flowing_since.is_some_and(|since| now.saturating_duration_since(since) >= PROVE_START)
+    }
+
+    fn is_calm(&self, now: Instant) -> bool {
+        let queue = self.ceiling.is_some_and(|ceiling| now.saturating_duration_since(ceiling.queue_seen) < CALM);
+        let standing = self.report.is_some_and(|(_, report)| report.standing > HIGH);
+        !queue && !standing && self.loss < 0.02
+    }
+
+    fn may_restart(&mut self, now: Instant) -> bool {
+        let may = self.restarted.is_none_or(|at| now.saturating_duration_since(at) >= RESTART_INTERVAL);
+        if may {
+            self.restarted = Some(now);
+        }
+        may
     }
 
     /// The player reported.
@@ -193,6 +252,7 @@ impl RateControl {
             let known = self.report.is_some();
             self.round_trip = if known { self.round_trip.min(round_trip) } else { round_trip };
         }
+        self.delivered = self.delivered.max(report.delivered.bps() as f64);
         self.report = Some((now, *report));
         self.judge_queue(report, now);
         self.target = self.target.min(self.allowed());
@@ -207,7 +267,12 @@ impl RateControl {
             if let Some(ceiling) = &mut self.ceiling {
                 ceiling.queue_seen = now;
             }
-            if report.standing >= SURE || now.saturating_duration_since(since) >= PERSIST {
+            let persist = match (self.is_idle(now), report.standing >= SURE) {
+                (true, _) => PERSIST_IDLE,
+                (false, true) => PERSIST_SURE,
+                (false, false) => PERSIST,
+            };
+            if now.saturating_duration_since(since) >= persist {
                 // Of what is delivered while a queue stands 90 %, and less so that the queue is gone within about a second.
                 self.lower(report, 0.9 - report.standing.as_secs_f64().min(0.4), now);
                 return;
@@ -220,7 +285,7 @@ impl RateControl {
 
     fn judge_loss(&mut self, report: &PathReport) -> bool {
         self.recent.0 += report.packets;
-        self.recent.1 += report.lost;
+        self.recent.1 = (self.recent.1 + report.lost).saturating_sub(report.late);
         if self.recent.0 < LOSS_PACKETS {
             return false;
         }
@@ -237,9 +302,10 @@ impl RateControl {
             return;
         }
         let mut width = report.delivered.bps() as f64;
-        if let Some(ceiling) = self.ceiling.filter(|last| now.saturating_duration_since(last.lowered) < SAME_QUEUE) {
-            // Little is delivered because little was sent since: that says nothing of the width.
-            width = width.max(0.9 * ceiling.width);
+        if let Some(ceiling) = self.ceiling.filter(|last| now.saturating_duration_since(last.lowered) < REMEMBERED) {
+            // Little may be delivered because little was sent, or because of one stall: that says nothing of the width.
+            // If it is the width, the next lowerings find it.
+            width = width.max(0.85 * ceiling.width);
         }
         let lowered = self.ceiling.map_or(f64::INFINITY, |ceiling| ceiling.rate).min(width * share);
         let rate = lowered.max(self.floor());
@@ -277,6 +343,7 @@ impl RateControl {
     fn step(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.last_step).as_secs_f64().min(0.25);
         self.last_step = now;
+        self.delivered *= 0.5f64.powf(elapsed);
         self.raise_ceiling(elapsed, now);
         let allowed = self.allowed();
         // A ceiling rises by its own rules.
@@ -290,18 +357,21 @@ impl RateControl {
         let Some(ceiling) = &mut self.ceiling else { return };
         // Nothing is known of the queue without reports, nothing of the ceiling without traffic near it.
         let fresh = now.saturating_duration_since(reported) < Duration::from_millis(500);
-        let used = report.delivered.bps() as f64 > 0.6 * ceiling.rate;
+        let used = report.delivered.bps() as f64 > IDLE * ceiling.rate;
         let calm = now.saturating_duration_since(ceiling.queue_seen);
         if !fresh || report.standing > LOW || calm < Duration::from_millis(200) {
             return;
         }
         let drained = 0.95 * ceiling.width;
-        if std::mem::take(&mut ceiling.engine_astray) {
-            let width = ceiling.width / USE_OF_ESTIMATE;
-            if !(0.8 * width..1.3 * width).contains(&self.estimate) {
-                self.restart = Some(width);
-                self.estimate = width;
-            }
+        // While a queue drained, or by a hiccup after, the engine's estimate may have gone astray of what is known.
+        let known = ceiling.width / USE_OF_ESTIMATE;
+        let low = calm >= CALM && self.loss < 0.02 && self.estimate < 0.8 * known;
+        let astray = std::mem::take(&mut ceiling.engine_astray) && !(0.8 * known..1.3 * known).contains(&self.estimate);
+        let rested = self.restarted.is_none_or(|at| now.saturating_duration_since(at) >= RESTART_INTERVAL);
+        if astray || (low && rested) {
+            self.restarted = Some(now);
+            self.restart = Some(known);
+            self.estimate = known;
         }
         if ceiling.rate < drained {
             ceiling.rate = drained.min(ceiling.rate + ceiling.width * elapsed);
@@ -368,9 +438,8 @@ impl RateControl {
     /// The engine probes up to twice of this.
     fn desired(&self, now: Instant) -> f64 {
         let highest = self.path_rate_for(self.limits.max.bps() as f64) * 1.05;
-        let proven = self.flowing_since.is_some_and(|since| now.saturating_duration_since(since) >= PROVE_START);
         match &self.ceiling {
-            None if proven => highest / 2.0,
+            None if self.is_proven(now) => highest / 2.0,
             // The engine takes no zero for an answer before its first probes, and makes none then.
             None => 0.0,
             Some(ceiling) if now.saturating_duration_since(ceiling.queue_seen) < PROBE_RESPITE => {
@@ -384,10 +453,11 @@ impl RateControl {
     /// delivers in a round trip and a tolerable queue.
     #[must_use]
     pub fn takes_frame(&self, under_way: usize, now: Instant) -> bool {
-        let Some((reported, report)) = &self.report else { return true };
+        let Some((reported, report)) = &self.report else { return (under_way as f64) < WINDOW_FIRST };
         let queue = report.standing > HIGH;
         let silent = now.saturating_duration_since(*reported) > Duration::from_millis(400);
-        let width = if queue && !silent {
+        // In the beginning only what was delivered is known to be possible.
+        let width = if (queue || !self.is_proven(now)) && !silent {
             report.delivered.bps() as f64
         } else {
             self.path_rate().max(report.delivered.bps() as f64)

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use impair::{Conditions, Link, Random};
 use media::{AudioPacket, Bitrate, EncodedUnit, Size, VideoCodec};
 use str0m::change::SdpAnswer;
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
@@ -21,114 +22,6 @@ pub const PLAYER: &str = "10.0.0.2:6000";
 
 pub fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
-}
-
-/// xorshift64*: small, seeded, the same everywhere.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// 0.0 to 1.0.
-    pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// One direction of a path.
-#[derive(Clone, Debug)]
-pub struct Path {
-    pub latency: Duration,
-    /// Added to each packet, 0 to this.
-    pub jitter: Duration,
-    /// 0 to 1.
-    pub loss: f64,
-    /// 0 to 1.
-    pub duplicate: f64,
-    /// Bits per second, `None` for no bottleneck.
-    pub rate: Option<u64>,
-    /// Bytes that wait before the bottleneck; what comes more is lost.
-    pub queue: usize,
-    /// True lets jitter reorder packets.
-    pub reorder: bool,
-    /// Everything is lost.
-    pub cut: bool,
-}
-
-impl Path {
-    pub fn ideal(latency_ms: u64) -> Path {
-        Path {
-            latency: ms(latency_ms),
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            duplicate: 0.0,
-            rate: None,
-            queue: 256 * 1024,
-            reorder: false,
-            cut: false,
-        }
-    }
-}
-
-struct Link {
-    path: Path,
-    random: Random,
-    busy_until: Instant,
-    last: Instant,
-    sequence: u64,
-    flying: BTreeMap<(Instant, u64), Vec<u8>>,
-    dropped: u64,
-}
-
-impl Link {
-    fn send(&mut self, now: Instant, bytes: Vec<u8>) {
-        // Draw the same number for every packet: a plan with more loss loses what one with less loses.
-        let (loss, jitter, duplicate) = (self.random.unit(), self.random.unit(), self.random.unit());
-        if self.path.cut || loss < self.path.loss {
-            self.dropped += 1;
-            return;
-        }
-        let mut leaves = now;
-        if let Some(rate) = self.path.rate {
-            let start = self.busy_until.max(now);
-            let waiting = (start - now).as_secs_f64() * rate as f64 / 8.0;
-            if waiting as usize + bytes.len() > self.path.queue {
-                self.dropped += 1;
-                return;
-            }
-            leaves = start + Duration::from_secs_f64((bytes.len() + 28) as f64 * 8.0 / rate as f64);
-            self.busy_until = leaves;
-        }
-        let mut arrives = leaves + self.path.latency + self.path.jitter.mul_f64(jitter);
-        if !self.path.reorder {
-            arrives = arrives.max(self.last);
-            self.last = arrives;
-        }
-        self.sequence += 1;
-        if duplicate < self.path.duplicate {
-            self.flying.insert((arrives + ms(3), self.sequence + (1 << 60)), bytes.clone());
-        }
-        self.flying.insert((arrives, self.sequence), bytes);
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.flying.keys().next().map(|(at, _)| *at)
-    }
-
-    fn arrived(&mut self, now: Instant) -> Option<Vec<u8>> {
-        let key = *self.flying.keys().next().filter(|(at, _)| *at <= now)?;
-        self.flying.remove(&key)
-    }
 }
 
 /// What became of one frame.
@@ -164,8 +57,8 @@ pub struct World {
     pub peer: Peer,
     pub player: Rtc,
     player_wake: Instant,
-    pub down: Link2,
-    pub up: Link2,
+    pub down: Link<()>,
+    pub up: Link<()>,
     pub source: Source,
     pub video: Mid,
     pub audio: Mid,
@@ -185,20 +78,14 @@ pub struct World {
     asked_at: Option<Instant>,
 }
 
-pub struct Link2(Link);
+/// A path of this delay one way, otherwise perfect.
+pub fn delay(milliseconds: u64) -> Conditions {
+    Conditions { delay: ms(milliseconds), ..Conditions::default() }
+}
 
-impl Link2 {
-    pub fn set(&mut self, path: Path) {
-        self.0.path = path;
-    }
-
-    pub fn path(&mut self) -> &mut Path {
-        &mut self.0.path
-    }
-
-    pub fn dropped(&self) -> u64 {
-        self.0.dropped
-    }
+/// A path with a bottleneck of this width, with room for `queue` bytes before it.
+pub fn bottleneck(milliseconds: u64, bits_per_second: u64, queue: usize) -> Conditions {
+    Conditions { rate: Some(bits_per_second), queue, ..delay(milliseconds) }
 }
 
 pub fn limits(min: u64, start: u64, max: u64) -> BitrateLimits {
@@ -222,7 +109,7 @@ pub fn player(now: Instant) -> Rtc {
 }
 
 impl World {
-    pub fn new(bitrate: BitrateLimits, path: Path, seed: u64) -> World {
+    pub fn new(bitrate: BitrateLimits, path: &Conditions, seed: u64) -> World {
         let start = Instant::now();
         let mut rtc = player(start);
         let mut api = rtc.sdp_api();
@@ -238,25 +125,14 @@ impl World {
         let (offer, pending) = api.apply().unwrap();
         let (peer, answer) = Peer::accept(&offer.to_sdp_string(), &settings(bitrate), start).unwrap();
         rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
-        let link = |seed| {
-            Link2(Link {
-                path: path.clone(),
-                random: Random::new(seed),
-                busy_until: start,
-                last: start,
-                sequence: 0,
-                flying: BTreeMap::new(),
-                dropped: 0,
-            })
-        };
         World {
             start,
             now: start,
             peer,
             player: rtc,
             player_wake: start,
-            down: link(seed),
-            up: link(seed + 1),
+            down: Link::new(path.clone(), seed),
+            up: Link::new(path.clone(), seed + 1),
             source: Source {
                 frames_per_second: 60,
                 activity: 1.0,
@@ -307,7 +183,7 @@ impl World {
         let peer_wake = self.drain_peer();
         self.drain_player();
         let source = self.source.running.then_some(self.source.next.min(self.source.next_audio));
-        let next = [Some(peer_wake), Some(self.player_wake), self.down.0.next(), self.up.0.next(), source]
+        let next = [Some(peer_wake), Some(self.player_wake), self.down.next_arrival(), self.up.next_arrival(), source]
             .into_iter()
             .flatten()
             .fold(end, Instant::min);
@@ -319,11 +195,11 @@ impl World {
             self.player.handle_input(str0m::Input::Timeout(self.now)).unwrap();
             self.drain_player();
         }
-        while let Some(bytes) = self.up.0.arrived(self.now) {
+        while let Some(((), bytes)) = self.up.receive(self.now) {
             self.inject(&bytes);
             self.drain_peer();
         }
-        while let Some(bytes) = self.down.0.arrived(self.now) {
+        while let Some(((), bytes)) = self.down.receive(self.now) {
             let (source, destination) = (SERVER.parse().unwrap(), PLAYER.parse().unwrap());
             if let Ok(receive) = Receive::new(str0m::net::Protocol::Udp, source, destination, &bytes) {
                 self.player.handle_input(str0m::Input::Receive(self.now, receive)).unwrap();
@@ -344,7 +220,7 @@ impl World {
             match self.peer.poll(self.now) {
                 Output::Transmit(transmit) => {
                     assert_eq!(transmit.destination, PLAYER.parse::<SocketAddr>().unwrap());
-                    self.down.0.send(self.now, transmit.bytes);
+                    self.down.send((), transmit.bytes, self.now);
                 }
                 Output::Event(event) => {
                     match &event {
@@ -378,7 +254,7 @@ impl World {
                     }
                     self.player.handle_input(str0m::Input::Timeout(self.now)).unwrap();
                 }
-                str0m::Output::Transmit(transmit) => self.up.0.send(self.now, transmit.contents.to_vec()),
+                str0m::Output::Transmit(transmit) => self.up.send((), transmit.contents.to_vec(), self.now),
                 str0m::Output::Event(event) => self.player_event(event),
             }
         }
@@ -547,7 +423,7 @@ impl World {
             self.broken,
             self.source.skipped,
             self.key_frames,
-            self.down.dropped()
+            self.down.counters().lost + self.down.counters().overflowed
         );
     }
 }
