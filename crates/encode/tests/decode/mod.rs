@@ -1,4 +1,5 @@
 //! Decoding with the `ffmpeg` program, which is needed to run these tests (Debian: ffmpeg).
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::process::Command;
 use media::{EncodedUnit, Frame, Size, VideoCodec};
 
 /// The luma planes of all pictures that these units decode to.
-pub fn decode(units: &[EncodedUnit], size: Size) -> Vec<Vec<u8>> {
+pub(crate) fn decode(units: &[EncodedUnit], size: Size) -> Vec<Vec<u8>> {
     let (_folder, stream) = write(units, size);
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-xerror", "-i"])
@@ -21,7 +22,7 @@ pub fn decode(units: &[EncodedUnit], size: Size) -> Vec<Vec<u8>> {
 }
 
 /// What ffprobe says of the stream, `key=value` lines.
-pub fn probe(units: &[EncodedUnit], size: Size) -> String {
+pub(crate) fn probe(units: &[EncodedUnit], size: Size) -> String {
     let (_folder, stream) = write(units, size);
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-show_streams"])
@@ -32,7 +33,7 @@ pub fn probe(units: &[EncodedUnit], size: Size) -> String {
 }
 
 /// Peak signal-to-noise ratio of a decoded luma plane against the frame, in decibels.
-pub fn psnr(frame: &Frame, decoded: &[u8]) -> f64 {
+pub(crate) fn psnr(frame: &Frame, decoded: &[u8]) -> f64 {
     let size = frame.picture.size();
     let (width, stride) = (size.width() as usize, frame.picture.stride_y());
     let rows = frame.picture.planes().0.chunks(stride).zip(decoded.chunks(width));

@@ -5,19 +5,19 @@ use std::time::Instant;
 use media::{ColorMatrix, Frame, PicturePool, Size};
 
 /// Draws frames of a scene into pooled pictures.
-pub struct Scene {
+pub(crate) struct Scene {
     pool: PicturePool,
     size: Size,
     matrix: ColorMatrix,
 }
 
 impl Scene {
-    pub fn new(size: Size, matrix: ColorMatrix) -> Scene {
+    pub(crate) fn new(size: Size, matrix: ColorMatrix) -> Scene {
         Scene { pool: PicturePool::default(), size, matrix }
     }
 
     /// The frame at this position of the movement. Equal positions give equal pictures.
-    pub fn frame(&self, position: u32) -> Frame {
+    pub(crate) fn frame(&self, position: u32) -> Frame {
         let mut picture = self.pool.take(self.size, self.matrix);
         let (stride_y, stride_uv) = (picture.stride_y(), picture.stride_uv());
         let (width, height) = (self.size.width(), self.size.height());

@@ -18,6 +18,9 @@ use super::server::MONITOR;
 /// Longest message that is accepted, in bytes. PulseAudio sends fragments of 2 kB; more is a broken server.
 const LONGEST_MESSAGE: usize = 256 * 1024;
 
+/// Length of the cookie that the protocol wants even from clients that need none.
+const COOKIE_LENGTH: usize = 256;
+
 /// How far the server may be ahead of us, in blocks. Too few lose sound when this thread is late; too many let a stall become
 /// a lasting delay.
 const SERVER_BUFFER_BLOCKS: u32 = 10;
@@ -42,7 +45,7 @@ impl Capture {
             version: protocol::MAX_VERSION,
             supports_shm: false,
             supports_memfd: false,
-            cookie: Vec::new(),
+            cookie: vec![0; COOKIE_LENGTH],
         };
         let reply: AuthReply = capture.request(&Command::Auth(authentication), 0)?;
         capture.version = reply.version.min(protocol::MAX_VERSION);

@@ -4,7 +4,8 @@
 //! Nothing of the host's configuration is read, no D-Bus, no shared memory.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{AudioError, sys};
 
@@ -53,6 +56,9 @@ log-level = warning
 pub(super) struct Server {
     child: Child,
     folder: PathBuf,
+    /// What it says on standard error. A pipe whose ends never block: what does not fit is lost, so a game that provokes
+    /// messages fills neither a disk nor our memory.
+    log: File,
 }
 
 impl Server {
@@ -64,10 +70,11 @@ impl Server {
     /// Starts the process. It lives no longer than the calling thread.
     pub(super) fn start(runtime_dir: &Path) -> Result<Server, AudioError> {
         let folder = folder_in(runtime_dir);
-        let prepared = prepare(&folder).and_then(|()| File::create(log_in(&folder)));
-        let log = prepared.map_err(|source| AudioError::Directory { path: folder.clone(), source })?;
-        let child = command(&folder, log).spawn().map_err(AudioError::Spawn)?;
-        Ok(Server { child, folder })
+        prepare(&folder).map_err(|source| AudioError::Directory { path: folder.clone(), source })?;
+        let pipe = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
+        let (log, stderr) = pipe.map_err(|error| AudioError::Spawn(error.into()))?;
+        let child = command(&folder, stderr).spawn().map_err(AudioError::Spawn)?;
+        Ok(Server { child, folder, log: File::from(log) })
     }
 
     /// Waits until the socket takes connections, and makes the first one.
@@ -97,10 +104,11 @@ impl Server {
         self.child.id()
     }
 
-    /// The end of what it logged.
-    pub(super) fn log(&self) -> String {
-        let log = fs::read(log_in(&self.folder)).unwrap_or_default();
-        String::from_utf8_lossy(&log[log.len().saturating_sub(600)..]).trim().to_owned()
+    /// The end of what it said and nobody has read yet.
+    pub(super) fn log(&mut self) -> String {
+        let mut said = vec![0; 64 * 1024];
+        let length = self.log.read(&mut said).unwrap_or(0);
+        String::from_utf8_lossy(&said[length.saturating_sub(600)..length]).trim().to_owned()
     }
 }
 
@@ -120,10 +128,6 @@ fn folder_in(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("pulse")
 }
 
-fn log_in(folder: &Path) -> PathBuf {
-    folder.join("log")
-}
-
 /// Makes the folder anew: a socket left by a killed predecessor would be taken for the new one.
 fn prepare(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
@@ -134,7 +138,7 @@ fn prepare(folder: &Path) -> io::Result<()> {
     fs::write(folder.join("daemon.conf"), CONFIGURATION)
 }
 
-fn command(folder: &Path, log: File) -> Command {
+fn command(folder: &Path, stderr: OwnedFd) -> Command {
     let mut command = Command::new("pulseaudio");
     command
         .args(["-n", "--daemonize=no", "--log-target=stderr"])
@@ -155,7 +159,7 @@ fn command(folder: &Path, log: File) -> Command {
         .env("DBUS_SESSION_BUS_ADDRESS", "disabled:")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
+        .stderr(stderr)
         // Ctrl-C in a terminal is for us to handle; the server ends when we end it.
         .process_group(0);
     sys::die_with_this_thread(&mut command);
