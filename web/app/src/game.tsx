@@ -16,13 +16,15 @@ interface GamePageProps {
 }
 
 export function GamePage({ api, name, query }: GamePageProps) {
-  const find = async (signal: AbortSignal) => (await api.apps(signal)).apps.find((app) => app.name === name) ?? null;
-  const [state, again] = useLoaded(useCallback(find, [api, name]));
+  const [state, again] = useLoaded(useCallback((signal) => api.app(name, signal), [api, name]));
   const [chosen, setChosen] = useState<StreamSpec | null>(null);
   switch (state.name) {
     case "loading":
       return <Header />;
     case "failed":
+      if (state.error.kind === "app_unknown") {
+        return <Message title="There is no such game" text={`No game here is called “${name}”.`} home />;
+      }
       return (
         <Message title="The game cannot be shown" text={state.error.message} remedy={state.error.remedy} home>
           <button type="button" class="button primary" onClick={again}>
@@ -32,8 +34,6 @@ export function GamePage({ api, name, query }: GamePageProps) {
       );
     case "loaded": {
       const app = state.value;
-      if (app === null)
-        return <Message title="There is no such game" text={`No game here is called “${name}”.`} home />;
       const isFixed = query.spec.width !== undefined || query.spec.height !== undefined;
       const spec = chosen ?? (query.autostart ? { ...app.spec.default, ...query.spec } : null);
       if (spec === null) return <Game app={app} onPlay={setChosen} />;

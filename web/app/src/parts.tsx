@@ -24,7 +24,7 @@ function hue(name: string): number {
 
 export function AppPicture({ app, eager = false }: { readonly app: App; readonly eager?: boolean }) {
   const [isBroken, setBroken] = useState(false);
-  if (app.picture === undefined || isBroken) {
+  if (app.picture == null || isBroken) {
     return (
       <div class="picture drawn" style={{ "--hue": hue(app.name) }} aria-hidden="true">
         {app.title.slice(0, 1)}

@@ -248,10 +248,9 @@ class SessionPlayer implements Player {
         this.#link = new Link(this.#api.socketUrl(link ?? `${sessionPath(id)}/link`), token, {
           onOpened: () => this.#step({ type: "linkOpened" }),
           onLost: () => this.#step({ type: "linkLost" }),
-          onMessage: (message) => {
-            if (message.type !== "session") return;
-            this.#emitter.emit("session", message.session);
-            this.#step({ type: "linkSession", session: message.session });
+          onSession: (session) => {
+            this.#emitter.emit("session", session);
+            this.#step({ type: "linkSession", session });
           },
         });
         return;

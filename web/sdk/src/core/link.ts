@@ -1,6 +1,6 @@
 //! Messages of the session link, checked: what comes over the network is not yet a type.
 
-import type { LinkMessage, Session } from "../rest/types.js";
+import type { Session } from "../rest/types.js";
 
 /** WebSocket subprotocol of the link. */
 export const LINK_PROTOCOL = "kite.link.v1";
@@ -22,8 +22,8 @@ function isSession(value: unknown): value is Session {
   );
 }
 
-/** The message in a text frame, or `null` for one that a newer server sends. */
-export function parseLinkMessage(text: unknown): LinkMessage | null {
+/** The session that a text frame tells of, or `null` for other messages, also for those of a newer server. */
+export function sessionOfMessage(text: unknown): Session | null {
   if (typeof text !== "string") return null;
   let value: unknown;
   try {
@@ -31,8 +31,5 @@ export function parseLinkMessage(text: unknown): LinkMessage | null {
   } catch {
     return null;
   }
-  if (!isRecord(value)) return null;
-  if (value["type"] === "session" && isSession(value["session"])) return { type: "session", session: value["session"] };
-  if (value["type"] === "statistics") return { type: "statistics", statistics: value["statistics"] };
-  return null;
+  return isRecord(value) && value["type"] === "session" && isSession(value["session"]) ? value["session"] : null;
 }

@@ -1,4 +1,4 @@
-//! Draws frames in a worker, so that nothing the page does delays a picture.
+//! Draws frames in a worker, so that a busy page delays no picture.
 //!
 //! `frameWorker` is sent to the worker as text: it must not use anything outside of itself.
 

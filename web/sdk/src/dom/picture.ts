@@ -1,10 +1,11 @@
 //! Frames to the screen, by the fastest way that this browser has, chosen at run time:
 //!
-//! 1. a worker reads the track's frames and draws them into the page's canvas (measured fastest, see docs/decisions),
-//! 2. the page does the same, where workers are forbidden,
-//! 3. `<video>`, where frames cannot be read.
+//! 1. the page reads the track's frames and draws them into a canvas as they arrive,
+//! 2. `<video>`, where pages cannot read frames.
 //!
-//! Always the newest frame; nothing is queued. The last picture stays while a connection is replaced.
+//! On request a worker draws instead, for pages whose own thread is busy. It is not the first choice, because a worker's
+//! picture reaches the screen later (docs/decisions). Always the newest frame; nothing is queued. The last picture stays
+//! while a connection is replaced.
 
 import type { ShownFrame } from "../core/ledger.js";
 import type { PictureKind } from "../core/statistics.js";
@@ -27,14 +28,11 @@ export interface Picture {
   dispose(): void;
 }
 
-/** The best way that works here, or the wanted one where it works. */
-export function createPicture(onShown: OnShown, wanted?: PictureKind): Picture {
-  const canRead = trackProcessor() !== null;
-  if (canRead && wanted !== "video") {
-    const worker = wanted === "canvas" ? null : startWorker();
-    return worker === null ? canvasPicture(onShown) : workerPicture(onShown, worker);
-  }
-  return videoPicture(onShown);
+/** The wanted way where it works here, else the best one that does. */
+export function createPicture(onShown: OnShown, wanted: PictureKind = "canvas"): Picture {
+  if (trackProcessor() === null || wanted === "video") return videoPicture(onShown);
+  const worker = wanted === "worker-canvas" ? startWorker() : null;
+  return worker === null ? canvasPicture(onShown) : workerPicture(onShown, worker);
 }
 
 function startWorker(): Worker | null {

@@ -11,6 +11,8 @@ export class Sound {
 
   constructor(root: HTMLElement, onBlocked: (blocked: boolean) => void) {
     this.#onBlocked = onBlocked;
+    this.#element.hidden = true;
+    root.append(this.#element);
     const retry = (): void => {
       if (this.#isBlocked) this.#play();
     };
@@ -54,5 +56,6 @@ export class Sound {
     this.#disposers.dispose();
     this.#element.pause();
     this.#element.srcObject = null;
+    this.#element.remove();
   };
 }

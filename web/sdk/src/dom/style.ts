@@ -28,7 +28,8 @@ const CSS = `
 .kite-pad-stick, .kite-pad-button { position: absolute; translate: -50% -50%; width: max(44px, var(--size));
   aspect-ratio: 1; border-radius: 50%; border: 1.5px solid rgb(255 255 255 / .32); background: rgb(20 24 34 / .38);
   backdrop-filter: blur(3px); color: rgb(255 255 255 / .86); padding: 0; }
-.kite-pad-button { font: 600 clamp(10px, 3.6cqmin, 17px)/1 var(--kite-font, system-ui, sans-serif); }
+.kite-pad-button { width: auto; min-width: max(44px, var(--size)); height: max(44px, var(--size)); aspect-ratio: auto;
+  border-radius: 999px; padding: 0 12px; font: 600 clamp(10px, 3.6cqmin, 17px)/1 var(--kite-font, system-ui, sans-serif); }
 .kite-pad-knob { position: absolute; inset: 25%; border-radius: 50%; background: rgb(255 255 255 / .34); }
 .kite-pressed { background: rgb(110 168 255 / .45); border-color: rgb(255 255 255 / .7); }
 .kite-keyboard-button { position: absolute; right: 12px; bottom: 12px; width: 44px; height: 44px; border-radius: 12px; border: 0;

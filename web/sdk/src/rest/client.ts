@@ -1,6 +1,6 @@
 //! The REST calls of a player: the catalogue, a session, an offer. Every call takes an `AbortSignal` and ends in time.
 
-import type { AppList, CreatedSession, CreateSession, Problem, Session } from "./types.js";
+import type { App, AppList, CreatedSession, CreateSession, Problem, Session } from "./types.js";
 
 /** What the server refused, or that it could not be reached (`status` 0). `message` is a sentence for the player. */
 export class ApiError extends Error {
@@ -72,6 +72,12 @@ export class Api {
   }
 
   /** @throws ApiError */
+  async app(name: string, signal?: AbortSignal): Promise<App> {
+    const path = `/v1/apps/${encodeURIComponent(name)}`;
+    return (await (await this.#request(path, { headers: { accept: "application/json" } }, signal)).json()) as App;
+  }
+
+  /** @throws ApiError */
   async createSession(request: CreateSession, signal?: AbortSignal): Promise<CreatedSession> {
     const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request) };
     return (await (await this.#request("/v1/sessions", init, signal)).json()) as CreatedSession;
@@ -121,6 +127,6 @@ async function refusal(response: Response): Promise<ApiError> {
   const problem = isProblem ? ((await response.json().catch(() => null)) as Partial<Problem> | null) : null;
   const kind = problem?.type?.startsWith(TYPE_PREFIX) ? problem.type.slice(TYPE_PREFIX.length) : "unexpected_answer";
   const detail = problem?.detail ?? `The server answered with status ${response.status}.`;
-  const retryAfterMs = problem?.retry_after_s === undefined ? null : problem.retry_after_s * 1000;
+  const retryAfterMs = problem?.retry_after_s == null ? null : problem.retry_after_s * 1000;
   return new ApiError(kind, response.status, detail, problem?.remedy ?? "Try again later.", retryAfterMs);
 }

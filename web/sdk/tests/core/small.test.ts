@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { cursorCss } from "../../src/core/cursor.js";
 import { Emitter } from "../../src/core/events.js";
 import { contained, fractions, streamSize } from "../../src/core/geometry.js";
-import { parseLinkMessage } from "../../src/core/link.js";
+import { sessionOfMessage } from "../../src/core/link.js";
 import { endTitle } from "../../src/core/reasons.js";
 import { FrameCounter, transportRates } from "../../src/core/statistics.js";
 
@@ -70,12 +70,12 @@ describe("link messages", () => {
     "null",
     '{"type":"session"}',
     '{"type":"session","session":{}}',
-    '{"type":"later"}',
-  ])("%j is none", (text) => expect(parseLinkMessage(text)).toBeNull());
+    '{"type":"statistics","statistics":{}}',
+  ])("%j tells of none", (text) => expect(sessionOfMessage(text)).toBeNull());
 
-  test("a session is one", () => {
+  test("a session is told", () => {
     const session = { id: "ses_1", sentence: "x", revision: 1, state: { state: "reserved" } };
-    expect(parseLinkMessage(JSON.stringify({ type: "session", session }))).toEqual({ type: "session", session });
+    expect(sessionOfMessage(JSON.stringify({ type: "session", session }))).toEqual(session);
   });
 });
 

@@ -89,7 +89,7 @@ describe("a play", () => {
       () => page.evaluate(() => window.page.player?.statistics()),
       (statistics) => (statistics?.framesPerSecond ?? 0) > 5 && statistics?.roundTripMs !== null,
     );
-    expect(statistics).toMatchObject({ picture: "worker-canvas", width: 640, height: 360 });
+    expect(statistics).toMatchObject({ picture: "canvas", width: 640, height: 360 });
     expect(["H264", "VP8"]).toContain(statistics?.codec);
     const reports = await until(
       () => bench.streamer.evaluate(() => window.streamer.reports()),

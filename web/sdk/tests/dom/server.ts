@@ -70,12 +70,15 @@ const TYPES: Readonly<Record<string, string>> = {
 
 /** As the control plane sends it, so that what it forbids fails here too. */
 const POLICY =
-  "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; worker-src 'self' blob:; " +
-  "connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; object-src 'none'";
+  "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; " +
+  "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; " +
+  "form-action 'none'; frame-ancestors 'none'";
 
 function problem(status: number, word: string, detail: string): Problem {
   return { type: `urn:kite:problem:${word}`, title: detail, status, detail, remedy: "Try something else." };
 }
+
+const NO_APP = problem(404, "app_unknown", "There is no such app.");
 
 /** Serves `roots` in order; `/v1/...` by the contract; other paths get the first root's `index.html`. */
 export async function startServer(roots: readonly string[]): Promise<TestServer> {
@@ -97,12 +100,17 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     const refused = request.method === "POST" ? refusals.shift() : undefined;
     if (refused !== undefined) return refuse(response, refused);
     if (path === "/v1/apps") return json(response, 200, { apps: test.apps });
+    const [, name] = /^\/v1\/apps\/([^/]+)$/.exec(path) ?? [];
+    if (name !== undefined) {
+      const app = test.apps.find((each) => each.name === name);
+      return app === undefined ? refuse(response, NO_APP) : json(response, 200, app);
+    }
     if (path === "/v1/sessions" && request.method === "POST") {
       const wish = JSON.parse(body) as { app: string; spec?: Session["spec"] };
       wishes.push(wish);
       const { app, spec } = wish;
       const known = test.apps.find(({ name }) => name === app);
-      if (known === undefined) return refuse(response, problem(404, "app_unknown", "There is no such app."));
+      if (known === undefined) return refuse(response, NO_APP);
       const created = new TestSession(app, spec ?? known.spec.default);
       const { session, token } = created;
       sessions.set(session.id, created);
