@@ -80,9 +80,11 @@ fn main() {
         Some("vp8") => vec![VideoCodec::Vp8],
         _ => vec![VideoCodec::H264, VideoCodec::Vp8],
     };
+    // Firefox, and Chromium for TCP, do not use loopback addresses: give them the machine's own.
+    let advertise = options.get("advertise").map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().unwrap());
     let settings = NetSettings {
-        bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        advertise: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        advertise: vec![advertise],
         ports: number("port", 0) as u16..=number("port", 0) as u16,
         advertise_port: options.get("advertise-port").map(|text| text.parse().unwrap()),
         tcp: true,

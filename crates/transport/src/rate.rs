@@ -96,8 +96,8 @@ const WINDOW_MIN: f64 = 15_000.0;
 /// waits a round trip, because it could fill the queue of a path that nothing is known of.
 const WINDOW_FIRST: f64 = 40_000.0;
 
-/// Longest wait of feedback at the player: browsers report every 50 ms, every 250 ms when little arrives.
-const REPORT_WAIT: Duration = Duration::from_millis(70);
+/// Usual longest wait of feedback at the player: browsers report every 50 ms, later when they are busy.
+const REPORT_WAIT: Duration = Duration::from_millis(100);
 
 /// Changes below this share are not told to the encoder when they go up: each costs it a reconfiguration.
 const TELL_RISE: f64 = 0.03;

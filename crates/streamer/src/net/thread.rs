@@ -169,9 +169,13 @@ impl Worker {
     }
 
     fn receive_tcp(&mut self) {
-        let Some(mut tcp) = self.tcp.take() else { return };
-        tcp.service(Instant::now(), |source, bytes| self.datagram(Protocol::Tcp, source, bytes));
-        self.tcp = Some(tcp);
+        let Some(tcp) = &mut self.tcp else { return };
+        // Gathered first: the answers go out through the same connections.
+        let mut frames = Vec::new();
+        tcp.service(Instant::now(), |source, bytes| frames.push((source, bytes.to_vec())));
+        for (source, bytes) in frames {
+            self.datagram(Protocol::Tcp, source, &bytes);
+        }
     }
 
     fn datagram(&mut self, protocol: Protocol, source: SocketAddr, bytes: &[u8]) {
