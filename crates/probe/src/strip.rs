@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn layout_is_the_documented_one() {
-        let strip = Strip { frame: 0x8001, toggles: 3, application_100us: 5, late_ms: 2, committed_100us: 0x80001, since: 9 };
+        let strip =
+            Strip { frame: 0x8001, toggles: 3, application_100us: 5, late_ms: 2, committed_100us: 0x80001, since: 9 };
         let text: String = strip.cells().iter().map(|&cell| if cell { '1' } else { '0' }).collect();
         // The decoder's test in `bench/lib/strip.test.ts` holds the same vector.
         assert_eq!(text, "10100000000000000100000011000000010100100110000000000000000001100111010011111111");
@@ -80,7 +81,8 @@ mod tests {
 
     #[test]
     fn every_single_error_changes_the_check() {
-        let strip = Strip { frame: 77, toggles: 9, application_100us: 80, late_ms: 0, committed_100us: 123_456, since: 0 };
+        let strip =
+            Strip { frame: 77, toggles: 9, application_100us: 80, late_ms: 0, committed_100us: 123_456, since: 0 };
         let cells = strip.cells();
         let data: Vec<bool> = cells[2..COLUMNS].iter().chain(&cells[COLUMNS + 2..COLUMNS + 26]).copied().collect();
         let check = crc8(data.iter().copied());

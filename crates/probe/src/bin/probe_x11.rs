@@ -123,20 +123,14 @@ impl Probe {
         )?;
         // WM_HINTS with InputHint and input = true: give this window the keyboard.
         let hints = [1, 1, 0, 0, 0, 0, 0, 0, 0];
-        connection.change_property32(
-            PropMode::REPLACE,
-            self.window,
-            AtomEnum::WM_HINTS,
-            AtomEnum::WM_HINTS,
-            &hints,
-        )?;
+        connection.change_property32(PropMode::REPLACE, self.window, AtomEnum::WM_HINTS, AtomEnum::WM_HINTS, &hints)?;
         let state = connection.intern_atom(false, b"_NET_WM_STATE")?.reply()?.atom;
         let fullscreen = connection.intern_atom(false, b"_NET_WM_STATE_FULLSCREEN")?.reply()?.atom;
         connection.change_property32(PropMode::REPLACE, self.window, state, AtomEnum::ATOM, &[fullscreen])?;
         connection.map_window(self.window)?;
         if !self.managed {
-            let root_events = x11rb::protocol::xproto::ChangeWindowAttributesAux::new()
-                .event_mask(EventMask::STRUCTURE_NOTIFY);
+            let root_events =
+                x11rb::protocol::xproto::ChangeWindowAttributesAux::new().event_mask(EventMask::STRUCTURE_NOTIFY);
             connection.change_window_attributes(self.root, &root_events)?;
         }
         connection.flush()?;
@@ -173,7 +167,8 @@ impl Probe {
                 self.resize(usize::from(configure.width), usize::from(configure.height))?;
             }
             Event::ConfigureNotify(configure) if configure.window == self.root => {
-                let size = ConfigureWindowAux::new().width(u32::from(configure.width)).height(u32::from(configure.height));
+                let size =
+                    ConfigureWindowAux::new().width(u32::from(configure.width)).height(u32::from(configure.height));
                 self.connection.configure_window(self.window, &size)?;
                 self.connection.flush()?;
             }
