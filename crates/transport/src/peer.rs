@@ -402,7 +402,9 @@ impl Peer {
                 return None;
             }
         }
-        video.last_ticks = Some(ticks);
+        if video.last_ticks.replace(ticks).is_none() {
+            self.rate.video_began(now);
+        }
         if unit.key {
             video.needs_key = false;
             self.requests.sent(now);

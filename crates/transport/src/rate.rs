@@ -110,6 +110,10 @@ const TELL_INTERVAL: Duration = Duration::from_millis(200);
 /// its picture. Probes at the beginning would fill a narrow path before the first picture.
 const PROVE_START: Duration = Duration::from_millis(700);
 
+/// How many times the highest rate the engine looks for. It paces bursts by what it found: at twice and a half a frame of five times the usual
+/// size still leaves at once on a path that is wide enough. More makes the probes themselves felt on narrower paths.
+const BURST_ROOM: f64 = 2.5;
+
 /// Time after a queue in which probes stay small.
 const PROBE_RESPITE: Duration = Duration::from_secs(4);
 
@@ -222,8 +226,14 @@ impl RateControl {
     }
 
     fn is_idle(&self, now: Instant) -> bool {
-        let sent = |report: PathReport| (report.sent.bps() as f64) < IDLE * self.path_rate();
-        self.is_proven(now) && self.report.is_some_and(|(_, report)| sent(report))
+        let usable = self.path_rate().min(self.highest());
+        let little = |report: PathReport| (report.sent.bps() as f64) < IDLE * usable;
+        self.is_proven(now) && self.report.is_some_and(|(_, report)| little(report))
+    }
+
+    /// Path rate that the highest target needs.
+    fn highest(&self) -> f64 {
+        self.path_rate_for(self.limits.max.bps() as f64)
     }
 
     fn is_proven(&self, now: Instant) -> bool {
@@ -244,10 +254,14 @@ impl RateControl {
         may
     }
 
+    /// The first frame was sent.
+    pub fn video_began(&mut self, now: Instant) {
+        self.flowing_since.get_or_insert(now);
+    }
+
     /// The player reported.
     pub fn report(&mut self, report: &PathReport, now: Instant) {
         self.step(now);
-        self.flowing_since.get_or_insert(now);
         if let Some(round_trip) = report.round_trip {
             let known = self.report.is_some();
             self.round_trip = if known { self.round_trip.min(round_trip) } else { round_trip };
@@ -352,7 +366,7 @@ impl RateControl {
     }
 
     fn raise_ceiling(&mut self, elapsed: f64, now: Instant) {
-        let highest = self.path_rate_for(self.limits.max.bps() as f64);
+        let highest = self.highest();
         let Some((reported, report)) = self.report else { return };
         let Some(ceiling) = &mut self.ceiling else { return };
         // Nothing is known of the queue without reports, nothing of the ceiling without traffic near it.
@@ -437,15 +451,15 @@ impl RateControl {
 
     /// The engine probes up to twice of this.
     fn desired(&self, now: Instant) -> f64 {
-        let highest = self.path_rate_for(self.limits.max.bps() as f64) * 1.05;
+        let highest = self.highest() * BURST_ROOM / 2.0;
         match &self.ceiling {
-            None if self.is_proven(now) => highest / 2.0,
+            None if self.is_proven(now) => highest,
             // The engine takes no zero for an answer before its first probes, and makes none then.
             None => 0.0,
             Some(ceiling) if now.saturating_duration_since(ceiling.queue_seen) < PROBE_RESPITE => {
-                (ceiling.rate * 0.6).min(highest / 2.0)
+                (ceiling.rate * 0.6).min(highest)
             }
-            Some(ceiling) => ceiling.rate.min(highest / 2.0),
+            Some(ceiling) => ceiling.rate.min(highest),
         }
     }
 
@@ -463,7 +477,8 @@ impl RateControl {
             self.path_rate().max(report.delivered.bps() as f64)
         };
         let span = self.round_trip + REPORT_WAIT + WINDOW_QUEUE;
-        (under_way as f64) < (width / 8.0 * span.as_secs_f64()).max(WINDOW_MIN)
+        let least = if self.is_proven(now) { WINDOW_MIN } else { WINDOW_FIRST };
+        (under_way as f64) < (width / 8.0 * span.as_secs_f64()).max(least)
     }
 
     /// When [`Self::poll`] and [`Self::engine`] should be called next, at the latest.
