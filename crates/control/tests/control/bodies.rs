@@ -98,6 +98,16 @@ async fn unknown_paths_and_wrong_methods_are_problems() {
     }
 }
 
+/// Sends raw bytes and reads all that comes back until the server closes, which has to be within this many seconds.
+async fn within(plane: &Plane, bytes: &[u8], seconds: u64) -> String {
+    let mut stream = TcpStream::connect(plane.client.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(std::time::Duration::from_secs(seconds), stream.read_to_end(&mut answer)).await;
+    read.expect("the server does not close").unwrap_or_default();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 /// Sends raw bytes and reads all that comes back.
 async fn raw(plane: &Plane, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(plane.client.address).await.unwrap();
@@ -122,6 +132,17 @@ async fn a_body_without_a_length_is_bounded_as_well() {
     let answer = raw(&plane, &request).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains("too_large"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_slowly_is_given_up() {
+    let plane = Plane::start().await;
+    let head = "POST /v1/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let slow_body = within(&plane, head.as_bytes(), 15);
+    let slow_head = within(&plane, b"GET /healthz HTTP/1.1\r\nhost: local", 30);
+    let (body, head) = tokio::join!(slow_body, slow_head);
+    assert!(body.starts_with("HTTP/1.1 400") && body.contains("ten seconds"), "{body}");
+    assert!(head.is_empty() || head.starts_with("HTTP/1.1 4"), "{head}");
 }
 
 #[tokio::test]

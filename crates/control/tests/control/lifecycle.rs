@@ -143,6 +143,18 @@ async fn an_offer_that_comes_early_waits_for_the_streamer() {
 }
 
 #[tokio::test]
+async fn an_offer_that_nobody_answers_is_given_up() {
+    let plane = Plane::start().await;
+    let (id, token) = plane.create_ready().await;
+    plane.node.change(|script| script.silent = true);
+    let started = Instant::now();
+    let reply = plane.client.with_token(&token).post_sdp(&format!("/v1/sessions/{id}/whep"), "v=0\r\n").await;
+    assert_eq!((reply.status, reply.problem().as_str()), (504, "streamer_timeout"));
+    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+    assert_eq!(plane.session(&id, &token).await["state"]["state"], "ready", "the session goes on");
+}
+
+#[tokio::test]
 async fn a_session_ends_at_its_limit_and_when_idle() {
     let plane = Plane::start_with(|settings| settings.limits.session_length = Duration::from_secs(3)).await;
     let (id, token) = plane.create_ready().await;
