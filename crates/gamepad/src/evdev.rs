@@ -1,5 +1,7 @@
 //! The kernel's input event interface: `linux/input.h` as numbers and bytes.
 
+use crate::Rumble;
+
 /// Event types.
 pub(crate) const EV_SYN: u16 = 0x00;
 pub(crate) const EV_KEY: u16 = 0x01;
@@ -122,6 +124,16 @@ impl Effect {
             strong: number(16)?,
             weak: number(18)?,
         })
+    }
+}
+
+impl Effect {
+    /// What playing it (or, with 0, stopping it) means for a pad.
+    pub(crate) fn rumble(&self, slot: u8, value: i32) -> Rumble {
+        if value == 0 || (self.strong == 0 && self.weak == 0) {
+            return Rumble { slot, ..Rumble::default() };
+        }
+        Rumble { slot, strong: self.strong, weak: self.weak, duration_ms: self.duration_ms }
     }
 }
 

@@ -158,12 +158,9 @@ impl Reader {
             return None;
         }
         let effect = *self.effects.get(&event.code.cast_signed())?;
-        self.playing = event.value != 0 && (effect.strong != 0 || effect.weak != 0);
-        Some(if self.playing {
-            Rumble { slot: self.slot, strong: effect.strong, weak: effect.weak, duration_ms: effect.duration_ms }
-        } else {
-            Rumble { slot: self.slot, ..Rumble::default() }
-        })
+        let rumble = effect.rumble(self.slot, event.value);
+        self.playing = rumble.strong != 0 || rumble.weak != 0;
+        Some(rumble)
     }
 
     /// A pad does not rumble on when its game is gone.

@@ -266,11 +266,7 @@ fn feedback(
         }
         (EV_FF, id) => {
             let effect = effects.get(&u32::from(id)).copied().unwrap_or_default();
-            return Ok(Some(if event.value == 0 {
-                Rumble { slot, ..Rumble::default() }
-            } else {
-                Rumble { slot, strong: effect.strong, weak: effect.weak, duration_ms: effect.duration_ms }
-            }));
+            return Ok(Some(effect.rumble(slot, event.value)));
         }
         _ => {}
     }
