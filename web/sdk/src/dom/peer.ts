@@ -173,15 +173,18 @@ export class Peer {
   }
 }
 
-/** H.264 first, because hardware decodes it everywhere; then VP8, which every browser has; and what repairs losses. */
+/**
+ * H.264 first, because hardware decodes it everywhere; then VP8, which every browser has. Others only move back: when one is left
+ * out, Firefox writes feedback lines of formats that its offer no longer has, which other implementations refuse.
+ */
 function preferCodecs(transceiver: RTCRtpTransceiver): void {
+  const rank = ({ mimeType, sdpFmtpLine }: RTCRtpCodec): number => {
+    const name = mimeType.toLowerCase();
+    if (name === "video/h264") return sdpFmtpLine?.includes("packetization-mode=1") ? 0 : 1;
+    return name === "video/vp8" ? 2 : 3;
+  };
   const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
-  const of = (name: string): typeof codecs =>
-    codecs.filter((codec) => codec.mimeType.toLowerCase() === `video/${name}`);
-  const mode1 = (codec: RTCRtpCodec): number => (codec.sdpFmtpLine?.includes("packetization-mode=1") ? 0 : 1);
-  const h264 = of("h264").sort((a, b) => mode1(a) - mode1(b));
-  const wanted = [...h264, ...of("vp8"), ...of("rtx")];
-  if (h264.length + of("vp8").length > 0) transceiver.setCodecPreferences(wanted);
+  transceiver.setCodecPreferences?.([...codecs].sort((a, b) => rank(a) - rank(b)));
 }
 
 interface InboundVideo {
