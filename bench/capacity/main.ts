@@ -6,13 +6,13 @@
  * themselves use is told apart. The last line of standard output is one JSON object.
  */
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, loadavg, tmpdir } from "node:os";
+import { mkdirSync, rmSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
-import { probePackage, startKite } from "e2e/lib/kite.ts";
+import { newDirectory, probePackage, startKite } from "e2e/lib/kite.ts";
 import { play } from "e2e/lib/session.ts";
 import type { Format, Session } from "e2e/lib/session.ts";
 
@@ -86,7 +86,7 @@ async function count(sessions: readonly Session[], kitePid: number): Promise<Ste
 
 /** Adds one session after the other until one gets too few frames. */
 async function climb(app: "probe-x11" | "probe-wayland", format: Format, limit: number): Promise<Step[]> {
-  const directory = mkdtempSync(join(tmpdir(), "kite-capacity-"));
+  const directory = newDirectory("kite-capacity-");
   const games = join(directory, "games");
   mkdirSync(games);
   probePackage(app, games);

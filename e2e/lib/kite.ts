@@ -1,6 +1,6 @@
 /** Starts and stops a whole Kite installation for one test or benchmark. */
 
-import { cpSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -71,9 +71,16 @@ export function probePackage(name: "probe-x11" | "probe-wayland", directory: str
   return target;
 }
 
+/** A new directory that other users of the machine may enter: instances run as users of their own. */
+export function newDirectory(prefix: string): string {
+  const directory = mkdtempSync(join(tmpdir(), prefix));
+  chmodSync(directory, 0o755);
+  return directory;
+}
+
 /** Starts `kite up` on a free port with data of its own, and waits until it is well. */
 export async function startKite(options: KiteOptions = {}): Promise<Kite> {
-  const data = mkdtempSync(join(tmpdir(), "kite-e2e-"));
+  const data = newDirectory("kite-e2e-");
   mkdirSync(join(data, "data"), { mode: 0o700 });
   writeFileSync(join(data, "data", "config.toml"), options.config ?? WIDE_LIMITS);
   const [port, mediaPort] = [await freePort(), await freePort()];

@@ -1,15 +1,14 @@
 /** Every way in which a session ends has its reason, ends nothing else and leaves nothing. */
 
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 
 import type { Browser } from "playwright-core";
 
 import { launchChromium } from "../lib/browser.ts";
-import { probePackage, startKite } from "../lib/kite.ts";
+import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { holdings, leaks } from "../lib/leaks.ts";
 import type { Holdings } from "../lib/leaks.ts";
@@ -19,7 +18,7 @@ import { until } from "../lib/programs.ts";
 let kite: Kite;
 let browser: Browser;
 let empty: Holdings;
-const directory = mkdtempSync(join(tmpdir(), "kite-spec-"));
+const directory = newDirectory("kite-spec-");
 
 /** A package whose program is a shell script that runs the probe for a moment and then does `misbehaviour`. */
 function misbehaving(name: string, misbehaviour: string, more = ""): void {

@@ -1,15 +1,14 @@
 /** A play in Debian's Firefox, which offers no H.264 as it comes: picture, keys, statistics. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import type { Browser, Page } from "puppeteer-core";
 
 import { launchFirefox } from "../lib/firefox.ts";
-import { probePackage, ROOT, startKite } from "../lib/kite.ts";
+import { newDirectory, probePackage, ROOT, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { difference, pictureOf } from "../lib/picture.ts";
 import { statistics } from "../lib/play.ts";
@@ -17,7 +16,7 @@ import { until } from "../lib/programs.ts";
 
 let kite: Kite;
 let browser: Browser;
-const directory = mkdtempSync(join(tmpdir(), "kite-spec-"));
+const directory = newDirectory("kite-spec-");
 
 before(async () => {
   probePackage("probe-wayland", directory);

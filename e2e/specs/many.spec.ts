@@ -1,12 +1,10 @@
 /** A hundred sessions in a row leave nothing: no process, mount, control group, socket, file, nor memory. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { after, before, test } from "node:test";
 
-import { probePackage, startKite } from "../lib/kite.ts";
+import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { descriptors, holdings, leaks } from "../lib/leaks.ts";
 import { until } from "../lib/programs.ts";
@@ -17,7 +15,7 @@ const SESSIONS = 100;
 const WARM_UP = 10;
 
 let kite: Kite;
-const directory = mkdtempSync(join(tmpdir(), "kite-spec-"));
+const directory = newDirectory("kite-spec-");
 
 before(async () => {
   probePackage("probe-x11", directory);

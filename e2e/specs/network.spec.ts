@@ -1,9 +1,7 @@
 /** Bad networks: a cut of five seconds, three percent of loss, a narrow bottleneck. The proxy is in the way of all media. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import type { Browser, Page } from "playwright-core";
@@ -11,7 +9,7 @@ import type { Browser, Page } from "playwright-core";
 import { launchChromium } from "../lib/browser.ts";
 import { impair } from "../lib/impair.ts";
 import type { Impairment } from "../lib/impair.ts";
-import { probePackage, startKite } from "../lib/kite.ts";
+import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { openPlay, playing, statistics } from "../lib/play.ts";
 import { PROBE_KEY, probeScript, take, toggles } from "../lib/probe.ts";
@@ -20,7 +18,7 @@ import { freePort, until } from "../lib/programs.ts";
 let kite: Kite;
 let browser: Browser;
 let path: Impairment;
-const directory = mkdtempSync(join(tmpdir(), "kite-spec-"));
+const directory = newDirectory("kite-spec-");
 
 before(async () => {
   probePackage("probe-wayland", directory);

@@ -2,15 +2,14 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import type { Browser, Page } from "playwright-core";
 
 import { launchChromium } from "../lib/browser.ts";
-import { ROOT, startKite } from "../lib/kite.ts";
+import { newDirectory, ROOT, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { GRID_HEIGHT, GRID_WIDTH } from "../lib/picture.ts";
 import { look, openPlay, playing } from "../lib/play.ts";
@@ -18,7 +17,7 @@ import { until } from "../lib/programs.ts";
 
 let kite: Kite;
 let browser: Browser;
-const directory = mkdtempSync(join(tmpdir(), "kite-spec-"));
+const directory = newDirectory("kite-spec-");
 
 /** No real pad can be plugged into a browser without a window: this is the browser's own interface, with a pad behind it. */
 const PAD_SCRIPT = `

@@ -1,15 +1,13 @@
 /** Several players at once: nobody sees another's input, tokens open only their own session. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import type { Browser } from "playwright-core";
 
 import { launchChromium } from "../lib/browser.ts";
-import { probePackage, startKite } from "../lib/kite.ts";
+import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { openPlay, playing } from "../lib/play.ts";
 import { PROBE_KEY, probeScript, toggles } from "../lib/probe.ts";
@@ -17,7 +15,7 @@ import { until } from "../lib/programs.ts";
 
 let kite: Kite;
 let browser: Browser;
-const directory = mkdtempSync(join(tmpdir(), "kite-spec-"));
+const directory = newDirectory("kite-spec-");
 
 before(async () => {
   probePackage("probe-x11", directory);

@@ -1,15 +1,13 @@
 /** The stream follows the window, live, and the game follows the stream. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import type { Browser } from "playwright-core";
 
 import { launchChromium } from "../lib/browser.ts";
-import { probePackage, startKite } from "../lib/kite.ts";
+import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { pictureOf } from "../lib/picture.ts";
 import { openPlay, playing } from "../lib/play.ts";
@@ -18,7 +16,7 @@ import { until } from "../lib/programs.ts";
 
 let kite: Kite;
 let browser: Browser;
-const directory = mkdtempSync(join(tmpdir(), "kite-spec-"));
+const directory = newDirectory("kite-spec-");
 
 before(async () => {
   probePackage("probe-x11", directory);
