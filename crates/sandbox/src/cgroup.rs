@@ -75,11 +75,15 @@ impl Group {
     /// Makes the group with its limits. What the machine does not offer is left out: see [`Group::mechanism`].
     pub(crate) fn create(name: &str, limits: &Limits) -> Self {
         let mut group = Self::default();
-        let hierarchies = hierarchies();
-        for controller in Controller::ALL {
-            if group.member(controller).is_none() {
-                group.add(&hierarchies, controller, name);
-            }
+        for hierarchy in hierarchies() {
+            let missing: Vec<Controller> =
+                Controller::ALL.into_iter().filter(|controller| group.member(*controller).is_none()).collect();
+            let made = if hierarchy.unified {
+                hierarchy.make_unified(&missing, name)
+            } else {
+                hierarchy.make_version_1(&missing, name)
+            };
+            group.members.extend(made);
         }
         for controller in Controller::ALL {
             if let Some(member) = group.member(controller)
@@ -90,23 +94,6 @@ impl Group {
             }
         }
         group
-    }
-
-    /// Joins or makes the directory that has the controller.
-    fn add(&mut self, hierarchies: &[Hierarchy], controller: Controller, name: &str) {
-        for hierarchy in hierarchies {
-            for parent in hierarchy.parents(controller) {
-                let directory = parent.join(PARENT).join(name);
-                if let Some(member) = self.members.iter_mut().find(|member| member.directory == directory) {
-                    member.controllers.push(controller);
-                    return;
-                }
-                if make(&directory).is_ok() {
-                    self.members.push(Member { unified: hierarchy.unified, controllers: vec![controller], directory });
-                    return;
-                }
-            }
-        }
     }
 
     fn member(&self, controller: Controller) -> Option<&Member> {
@@ -164,18 +151,20 @@ impl Group {
 
     /// Removes the group, and the directory of all groups when this was the last.
     pub(crate) fn remove(&self) {
-        for member in &self.members {
-            if let Err(error) = remove_when_empty(&member.directory) {
-                tracing::warn!(group = %member.directory.display(), %error, "cannot remove a group");
-            }
-            if let Some(parent) = member.directory.parent() {
-                drop(fs::remove_dir(parent));
-            }
-        }
+        self.members.iter().for_each(Member::remove);
     }
 }
 
 impl Member {
+    fn remove(&self) {
+        if let Err(error) = remove_when_empty(&self.directory) {
+            tracing::warn!(group = %self.directory.display(), %error, "cannot remove a group");
+        }
+        if let Some(parent) = self.directory.parent() {
+            drop(fs::remove_dir(parent));
+        }
+    }
+
     fn limit(&self, controller: Controller, limits: &Limits) -> io::Result<()> {
         #[expect(
             clippy::cast_possible_truncation,
@@ -224,43 +213,81 @@ impl Member {
 }
 
 impl Hierarchy {
-    /// Directories under which a group with this controller can be made, best first.
-    fn parents(&self, controller: Controller) -> Vec<PathBuf> {
-        if !self.unified {
-            let has = self.controllers.iter().any(|name| name == controller.name());
-            return if has { vec![self.own.clone(), self.mount.clone()] } else { Vec::new() };
+    /// A group with those of the missing controllers that this hierarchy has.
+    fn make_version_1(&self, missing: &[Controller], name: &str) -> Option<Member> {
+        let has = |controller: &Controller| self.controllers.iter().any(|known| known == controller.name());
+        let controllers: Vec<Controller> = missing.iter().copied().filter(has).collect();
+        if controllers.is_empty() {
+            return None;
         }
-        let mut candidates = vec![self.own.clone()];
+        let directory =
+            self.parents().into_iter().map(|parent| parent.join(PARENT).join(name)).find(|path| make(path).is_ok())?;
+        Some(Member { unified: false, controllers, directory })
+    }
+
+    /// One group, because a process can be in one only: where most of the missing controllers can be had.
+    fn make_unified(&self, missing: &[Controller], name: &str) -> Option<Member> {
+        let mut best: Option<Member> = None;
+        for parent in self.parents() {
+            let kite = parent.join(PARENT);
+            // Time is counted in every group.
+            let can = |directory: &Path| {
+                let enabled =
+                    |controller: &Controller| *controller == Controller::CpuTime || enable(directory, *controller);
+                missing.iter().copied().filter(enabled).collect::<Vec<_>>()
+            };
+            let limited =
+                |controllers: &[Controller]| controllers.iter().any(|controller| *controller != Controller::CpuTime);
+            if !limited(&can(&parent)) || make(&kite.join(name)).is_err() {
+                continue;
+            }
+            // Only now, because an empty `kite` may be removed by the end of another game.
+            let member = Member { unified: true, controllers: can(&kite), directory: kite.join(name) };
+            let worse = if limited(&member.controllers)
+                && best.as_ref().is_none_or(|best| best.controllers.len() < member.controllers.len())
+            {
+                best.replace(member)
+            } else {
+                Some(member)
+            };
+            if let Some(worse) = worse {
+                worse.remove();
+            }
+            if best.as_ref().is_some_and(|best| best.controllers.len() == missing.len()) {
+                break;
+            }
+        }
+        best
+    }
+
+    /// Directories under which groups can be made, best first.
+    fn parents(&self) -> Vec<PathBuf> {
+        let mut parents = vec![self.own.clone()];
         if self.own != self.mount {
-            candidates.extend(self.own.parent().map(Path::to_path_buf));
-            candidates.push(self.mount.clone());
+            if self.unified {
+                parents.extend(self.own.parent().map(Path::to_path_buf));
+            }
+            parents.push(self.mount.clone());
         }
-        candidates.retain(|parent| controller == Controller::CpuTime || offers(parent, controller));
-        candidates
+        parents.dedup();
+        parents
     }
 
     /// Where groups of earlier runs can be.
     fn all_parents(&self) -> Vec<PathBuf> {
-        let mut parents = vec![self.own.join(PARENT), self.mount.join(PARENT)];
-        parents.extend(self.own.parent().map(|parent| parent.join(PARENT)));
-        parents.dedup();
-        parents
+        self.parents().into_iter().map(|parent| parent.join(PARENT)).collect()
     }
 }
 
-/// True when children of `PARENT` below `parent` (version 2) can have the controller; turns it on on the way.
-fn offers(parent: &Path, controller: Controller) -> bool {
-    let enable = |directory: &Path| {
-        let contains = |file: &str| {
-            fs::read_to_string(directory.join(file))
-                .is_ok_and(|text| text.split_whitespace().any(|name| name == controller.name()))
-        };
-        contains("cgroup.controllers")
-            && (contains("cgroup.subtree_control")
-                || fs::write(directory.join("cgroup.subtree_control"), format!("+{}", controller.name())).is_ok())
+/// True when children of a version 2 group have the controller, which is turned on if need be.
+fn enable(directory: &Path, controller: Controller) -> bool {
+    let contains = |file: &str| {
+        fs::read_to_string(directory.join(file))
+            .is_ok_and(|text| text.split_whitespace().any(|name| name == controller.name()))
     };
-    let kite = parent.join(PARENT);
-    enable(parent) && make(&kite).is_ok() && enable(&kite)
+    let switch = directory.join("cgroup.subtree_control");
+    contains("cgroup.controllers")
+        && (contains("cgroup.subtree_control") || fs::write(switch, format!("+{}", controller.name())).is_ok())
 }
 
 /// Makes the directory and its parent; again when someone removed the empty parent in between.
