@@ -1,2 +1,95 @@
-//! The kite command.
-fn main() {}
+//! The `kite` command: `kite up` and everything that an operator types.
+//!
+//! Each sub-command is a file. Deliberately absent: logic of sessions, instances or media.
+
+mod app;
+mod client;
+mod config;
+mod doctor;
+mod install;
+mod say;
+mod session;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Games on your machine, played in any browser.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines look on standard error. What is logged is chosen by the variable KITE_LOG, for example
+    /// `KITE_LOG=debug` or `KITE_LOG=info,node=debug`.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything on this machine: control plane, node, web pages, database.
+    Up(Box<up::UpArgs>),
+    /// Look at packages of games.
+    #[command(subcommand)]
+    App(app::AppCommand),
+    /// Look at running sessions, end them.
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Say what this machine lacks, what that costs, and what to do.
+    Doctor(doctor::DoctorArgs),
+    /// Print the OpenAPI document of the REST API.
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // `up` has news all the time; of the others only warnings matter.
+    let default = if matches!(cli.command, Command::Up(_)) { "info" } else { "warn" };
+    start_log(cli.log_format, default);
+    let result = match cli.command {
+        Command::Up(args) => up::run(*args),
+        Command::App(command) => app::run(command),
+        Command::Session(command) => session::run(command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Openapi => {
+            say::out(&control::openapi_json());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        say::error(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn start_log(format: LogFormat, default: &str) {
+    let filter =
+        tracing_subscriber::EnvFilter::builder().with_env_var("KITE_LOG").try_from_env().unwrap_or_else(|_absent| {
+            tracing_subscriber::EnvFilter::new(format!("{default},sqlx=warn,sea_orm_migration=warn"))
+        });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,265 @@
+//! The configuration file of `kite up`: TOML, unknown keys refused, every field optional.
+//!
+//! `docs/configuration.md` is its manual. The command line wins over the file, the file over the defaults.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use api::streamer::EncoderChoice;
+use serde::Deserialize;
+
+/// Longest file in bytes. More is not a configuration.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Address and port of pages and API.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Database, tokens, homes, logs.
+    pub(crate) data: Option<PathBuf>,
+    /// Packages, or directories of packages.
+    pub(crate) games: Option<Vec<PathBuf>>,
+    /// The built web pages.
+    pub(crate) web: Option<PathBuf>,
+    pub(crate) network: Network,
+    pub(crate) capacity: Capacity,
+    pub(crate) stream: Stream,
+    pub(crate) access: Access,
+    pub(crate) limits: Limits,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Network {
+    pub(crate) bind: Option<IpAddr>,
+    pub(crate) advertise: Option<Vec<IpAddr>>,
+    pub(crate) advertise_port: Option<u16>,
+    pub(crate) ports: Option<PortRange>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Capacity {
+    pub(crate) sessions: Option<u32>,
+    pub(crate) megapixels_per_second: Option<u32>,
+    pub(crate) min_free_disk_mb: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Stream {
+    pub(crate) encoder: Option<EncoderChoice>,
+    pub(crate) audio: Option<bool>,
+    pub(crate) min_kbps: Option<u32>,
+    pub(crate) start_kbps: Option<u32>,
+    pub(crate) max_kbps: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Access {
+    pub(crate) guests: Option<bool>,
+    pub(crate) origins: Vec<String>,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) behind_proxy: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) sessions_per_player: Option<u32>,
+    pub(crate) creations_per_minute: Option<u32>,
+    pub(crate) creation_burst: Option<u32>,
+    pub(crate) offers_per_minute: Option<u32>,
+    pub(crate) session_length_s: Option<u32>,
+    pub(crate) connect_timeout_s: Option<u32>,
+    pub(crate) reconnect_grace_s: Option<u32>,
+    pub(crate) link_grace_s: Option<u32>,
+    pub(crate) history_s: Option<u32>,
+}
+
+/// Ports, first and last inclusive, written `50000-50199`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) struct PortRange {
+    pub(crate) min: u16,
+    pub(crate) max: u16,
+}
+
+impl std::str::FromStr for PortRange {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (min, max) = text.split_once('-')?;
+            let (min, max) = (min.trim().parse().ok()?, max.trim().parse().ok()?);
+            (min >= 1024 && min <= max).then_some(Self { min, max })
+        };
+        parse().ok_or_else(|| format!("`{text}` is no port range: write FIRST-LAST from 1024, for example 50000-50199"))
+    }
+}
+
+impl TryFrom<String> for PortRange {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl Config {
+    /// Reads a file; relative paths in it are relative to it.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let size = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+        if size > MAX_BYTES {
+            bail!("{} has {size} bytes: that is no configuration", path.display());
+        }
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut config = Self::parse(&text).with_context(|| format!("{} is not usable", path.display()))?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        let paths = config.games.iter_mut().flatten().chain(&mut config.data).chain(&mut config.web);
+        for entry in paths {
+            *entry = base.join(&*entry);
+        }
+        Ok(config)
+    }
+
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What TOML cannot say.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.network.advertise.as_ref().is_some_and(Vec::is_empty) {
+            bail!("network.advertise is empty: name an address, or remove the line");
+        }
+        if self.capacity.sessions == Some(0) || self.capacity.megapixels_per_second == Some(0) {
+            bail!("capacity of 0: nobody could play; remove the line or give at least 1");
+        }
+        let bitrates = [self.stream.min_kbps, self.stream.start_kbps, self.stream.max_kbps];
+        if bitrates.iter().flatten().any(|kbps| !(50..=1_000_000).contains(kbps)) {
+            bail!("a bitrate of [stream] is not within 50 to 1000000 kbps");
+        }
+        let limits = &self.limits;
+        let seconds = [limits.session_length_s, limits.connect_timeout_s, limits.reconnect_grace_s];
+        if seconds.into_iter().flatten().any(|s| s == 0) || limits.session_length_s.is_some_and(|s| s > 604_800) {
+            bail!("a time of [limits] is 0, or session_length_s is more than a week (604800)");
+        }
+        let counts = [limits.sessions_per_player, limits.creations_per_minute, limits.creation_burst];
+        if counts.into_iter().flatten().any(|n| n == 0) || limits.offers_per_minute == Some(0) {
+            bail!("a number of [limits] is 0: nobody could play; remove the line or give at least 1");
+        }
+        if let Some(origin) = self.access.origins.iter().find(|origin| !is_origin(origin)) {
+            bail!(
+                "access.origins: `{origin}` is no origin: write it as browsers do, https://example.org without a path"
+            );
+        }
+        Ok(())
+    }
+
+    /// The control plane's limits: the defaults with what the file says.
+    pub(crate) fn control_limits(&self) -> control::Limits {
+        let mut limits = control::Limits::default();
+        let file = &self.limits;
+        let numbers = [
+            (&mut limits.sessions_per_player, file.sessions_per_player),
+            (&mut limits.creations_per_minute, file.creations_per_minute),
+            (&mut limits.creation_burst, file.creation_burst),
+            (&mut limits.offers_per_minute, file.offers_per_minute),
+        ];
+        for (target, value) in numbers {
+            *target = value.unwrap_or(*target);
+        }
+        let times = [
+            (&mut limits.session_length, file.session_length_s),
+            (&mut limits.connect_timeout, file.connect_timeout_s),
+            (&mut limits.reconnect_grace, file.reconnect_grace_s),
+            (&mut limits.link_grace, file.link_grace_s),
+            (&mut limits.history, file.history_s),
+        ];
+        for (target, value) in times {
+            *target = value.map_or(*target, |seconds| Duration::from_secs(u64::from(seconds)));
+        }
+        // A player can come back to the end of the session, and read how it ended.
+        limits.token_lifetime = limits.session_length + Duration::from_secs(3600);
+        limits
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<(), &str>) {
+        match (Config::parse(text), expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(expected)) => {
+                let error = format!("{error:#}");
+                assert!(error.contains(expected), "`{error}` has no `{expected}`");
+            }
+            (result, expected) => panic!("{text}: {result:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn files_are_checked() {
+        check("", Ok(()));
+        check(
+            "listen = \"0.0.0.0:80\"\n[network]\nports = \"2000-2001\"\nadvertise = [\"192.0.2.1\", \"2001:db8::1\"]",
+            Ok(()),
+        );
+        check("lisen = \"0.0.0.0:80\"", Err("unknown field `lisen`"));
+        check("[network]\nports = \"9-8\"", Err("no port range"));
+        check("[network]\nports = \"80-90\"", Err("no port range"));
+        check("[network]\nadvertise = []", Err("is empty"));
+        check("[capacity]\nsessions = 0", Err("nobody could play"));
+        check("[limits]\nsession_length_s = 0", Err("is 0"));
+        check("[limits]\nsession_length_s = 604801", Err("more than a week"));
+        check("[stream]\nencoder = \"magic\"", Err("unknown variant `magic`"));
+        check("[stream]\nmin_kbps = 1", Err("bitrate"));
+        check("[access]\norigins = [\"https://a.example\"]", Ok(()));
+        check("[access]\norigins = [\"https://a.example/page\"]", Err("is no origin"));
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, "data = \"state\"\ngames = [\"/abs\", \"rel\"]").unwrap();
+        let config = Config::read(&path).unwrap();
+        assert_eq!(config.data.unwrap(), dir.path().join("state"));
+        assert_eq!(config.games.unwrap(), [PathBuf::from("/abs"), dir.path().join("rel")]);
+    }
+
+    #[test]
+    fn the_manuals_example_is_a_good_file_and_names_every_field() {
+        let manual = include_str!("../../../docs/configuration.md");
+        let examples: Vec<&str> =
+            manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!examples.is_empty());
+        for example in &examples {
+            check(example, Ok(()));
+        }
+        let config = format!("{:?}", Config::parse(examples[0]).unwrap());
+        assert!(!config.contains("None"), "the first example leaves a field out: {config}");
+    }
+
+    #[test]
+    fn limits_of_the_file_win() {
+        let limits =
+            Config::parse("[limits]\nsession_length_s = 60\nsessions_per_player = 9").unwrap().control_limits();
+        assert_eq!(limits.session_length, Duration::from_secs(60));
+        assert_eq!(limits.sessions_per_player, 9);
+        assert!(limits.token_lifetime > limits.session_length);
+        assert_eq!(limits.link_grace, control::Limits::default().link_grace);
+    }
+}

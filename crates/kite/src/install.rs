@@ -1,0 +1,40 @@
+//! Where the other parts of the installation are, as seen from this program.
+
+use std::path::{Path, PathBuf};
+
+/// The program of this name beside `kite`.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let exe = std::env::current_exe().unwrap_or_default();
+    exe.parent().unwrap_or(Path::new("/")).join(name)
+}
+
+/// The first of the usual places that is there: `share/kite/NAME` of an installation, or the checkout that `kite` was
+/// built in.
+fn share(installed: &str, checkout: &str) -> Option<PathBuf> {
+    let exe = std::env::current_exe().ok()?;
+    let dir = exe.parent()?;
+    let places = [dir.join("../share/kite").join(installed), dir.join("../..").join(checkout)];
+    places.into_iter().find_map(|place| place.canonicalize().ok().filter(|place| place.is_dir()))
+}
+
+/// The packages that come with Kite.
+pub(crate) fn games_dir() -> Option<PathBuf> {
+    share("games", "games")
+}
+
+/// The built web pages.
+pub(crate) fn web_dir() -> Option<PathBuf> {
+    share("web", "web/app/dist")
+}
+
+/// Where `kite up` keeps its data unless told otherwise: `/var/lib/kite` for root, the XDG data directory for others.
+pub(crate) fn data_dir() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/kite");
+    }
+    std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("kite")
+}
