@@ -275,7 +275,7 @@ fn request(stream: TcpStream, net: &NetHandle, only_tcp: bool) -> Option<String>
             net.offer(body, move |answer| drop(sender.send(answer))).unwrap();
             match receiver.recv().unwrap() {
                 Ok((_, answer)) => {
-                    let keep = |line: &&str| !only_tcp || !(line.starts_with("a=candidate") && line.contains(" udp "));
+                    let keep = |line: &&str| !(only_tcp && line.starts_with("a=candidate") && line.contains(" udp "));
                     let answer: String = answer.lines().filter(keep).map(|line| format!("{line}\r\n")).collect();
                     reply("201 Created", "application/sdp", &answer)?;
                 }

@@ -149,12 +149,11 @@ impl Stage {
             || realtime("the encoder"),
         )
         .map_err(RunError::Thread)?;
-        let sound = match settings.audio {
-            true => Some(sound::Sound::start(&settings.runtime_dir, Arc::clone(&handle), hub.clone())?),
-            false => None,
-        };
+        // Display and sound start side by side: each waits for a program of its own.
+        let sound = start_sound(settings, &handle, hub)?;
         let out = FrameOut { video: video.clone(), hub: hub.clone(), seen: false };
         let source = Arc::new(Source::start(settings::source(settings, frame_rate)?, Box::new(out))?);
+        let sound = sound.map(join_sound).transpose()?;
         let pads =
             Pads::start(&settings.gamepads, &settings.runtime_dir, Arc::clone(&handle)).map_err(RunError::Pads)?;
         let router = Router::new(Arc::clone(&source), pads, video.clone(), Arc::clone(&ledger), hub.clone(), zero);
@@ -215,6 +214,25 @@ impl Stage {
         drop(self.source);
         director.tell_agent(&FromStreamer::Ended { reason, detail });
     }
+}
+
+type StartingSound = JoinHandle<Result<sound::Sound, RunError>>;
+
+fn start_sound(
+    settings: &StreamerSettings,
+    net: &Arc<OnceLock<NetHandle>>,
+    hub: &SyncSender<Event>,
+) -> Result<Option<StartingSound>, RunError> {
+    if !settings.audio {
+        return Ok(None);
+    }
+    let (dir, net, hub) = (settings.runtime_dir.clone(), Arc::clone(net), hub.clone());
+    let start = move || sound::Sound::start(&dir, net, hub);
+    thread::Builder::new().name("sound-start".into()).spawn(start).map(Some).map_err(RunError::Thread)
+}
+
+fn join_sound(thread: StartingSound) -> Result<sound::Sound, RunError> {
+    thread.join().unwrap_or_else(|_panic| Err(RunError::Sound("its start panicked".into())))
 }
 
 /// Real-time scheduling for the calling thread, or a line that says what its absence costs.

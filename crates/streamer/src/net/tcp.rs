@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -131,6 +131,17 @@ impl TcpPort {
         }
         connection.waiting.extend(length.to_be_bytes());
         connection.waiting.extend(bytes);
+    }
+
+    /// Ends all connections so that what was written still arrives: closing with unread bytes would reset them.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.flush();
+        self.service(now, |_, _| {});
+        for connection in self.connections.drain(..) {
+            if let Err(error) = connection.stream.shutdown(Shutdown::Write) {
+                tracing::trace!(%error, "a connection was gone already");
+            }
+        }
     }
 
     /// Writes what [`Self::send`] gathered.

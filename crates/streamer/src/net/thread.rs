@@ -75,6 +75,9 @@ impl Worker {
             self.publish();
             if stopped {
                 self.goodbye();
+                if let Some(tcp) = &mut self.tcp {
+                    tcp.finish(Instant::now());
+                }
                 return;
             }
             self.wait();
