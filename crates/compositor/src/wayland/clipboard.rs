@@ -102,7 +102,10 @@ impl State {
         if let Some(token) = self.clipboard.reading.take() {
             self.events.remove(token);
         }
-        let Ok((reader, writer)) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) else {
+        // The client's end blocks, as clients expect.
+        let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+            .and_then(|(reader, writer)| rustix::io::ioctl_fionbio(&reader, true).map(|()| (reader, writer)));
+        let Ok((reader, writer)) = pipe else {
             tracing::warn!("the game's clipboard was not read: no pipe");
             return;
         };

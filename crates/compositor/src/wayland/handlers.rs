@@ -1,5 +1,6 @@
 //! Smithay's callbacks: what clients ask, and our answers.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use smithay::input::pointer::{CursorImageStatus, PointerHandle};
@@ -14,7 +15,7 @@ use smithay::reexports::wayland_server::{Client, Resource};
 use smithay::utils::{Logical, Point, Rectangle, Serial};
 use smithay::wayland::buffer::BufferHandler;
 use smithay::wayland::compositor::{
-    CompositorClientState, CompositorHandler, CompositorState, get_parent, get_role, with_states,
+    CompositorClientState, CompositorHandler, CompositorState, add_destruction_hook, get_parent, get_role, with_states,
 };
 use smithay::wayland::fractional_scale::{FractionalScaleHandler, with_fractional_scale};
 use smithay::wayland::output::OutputHandler;
@@ -31,7 +32,7 @@ use smithay::wayland::tablet_manager::TabletSeatHandler;
 
 use super::content;
 use super::scene::Window;
-use super::state::{ClientState, SURFACE_LIMIT, State, milliseconds, send_frame_done};
+use super::state::{ClientState, State, milliseconds, send_frame_done};
 
 impl BufferHandler for State {
     fn buffer_destroyed(&mut self, _buffer: &WlBuffer) {}
@@ -71,11 +72,15 @@ impl CompositorHandler for State {
     fn new_surface(&mut self, surface: &WlSurface) {
         let Some(client) = surface.client() else { return };
         let state = client_state(&client);
-        if state.surfaces.fetch_add(1, Ordering::Relaxed) >= SURFACE_LIMIT {
-            // Code 0 of any interface; the client is disconnected.
-            surface.post_error(0_u32, "too many surfaces");
-            return;
+        // What a client destroyed counts until its whole batch of requests is read, so the limit is enforced after that.
+        let crowded = state.surfaces.fetch_add(1, Ordering::Relaxed) >= state.surface_limit();
+        if crowded && !self.crowded.contains(&client) {
+            self.crowded.push(client.clone());
         }
+        let count = Arc::clone(&state.surfaces);
+        add_destruction_hook::<State, _>(surface, move |_, _| {
+            count.fetch_sub(1, Ordering::Relaxed);
+        });
         if state.xwayland_gone.is_some() {
             self.pair_x11_surface(surface);
         }
@@ -112,9 +117,6 @@ impl CompositorHandler for State {
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
-        if let Some(client) = surface.client() {
-            client_state(&client).surfaces.fetch_sub(1, Ordering::Relaxed);
-        }
         self.forget_x11_surface(surface);
         self.windows_changed();
     }

@@ -227,38 +227,36 @@ impl State {
     fn touch(&mut self, id: u8, phase: TouchPhase, position: PointerPosition) {
         let place = self.in_picture(position);
         let slot = Some(u32::from(id)).into();
-        let (serial, time) = (SERIAL_COUNTER.next_serial(), milliseconds());
+        let touched = self.fingers.iter().find(|(finger, _)| *finger == id).map(|(_, surface)| surface.clone());
         let touch = self.touch.clone();
-        let known = self.fingers.contains(&id);
-        match phase {
-            TouchPhase::Start if known || self.fingers.len() >= FINGER_LIMIT => return,
-            TouchPhase::Start => {
+        match (phase, touched) {
+            (TouchPhase::Start, None) if self.fingers.len() < FINGER_LIMIT => {
                 let under = self.scene.at(place).map(|(element, local)| (element.surface.clone(), local));
-                let Some((surface, local)) = under else { return };
-                self.fingers.push(id);
+                let Some((surface, location)) = under else { return };
+                self.fingers.push((id, surface.clone()));
+                let (serial, time) = (SERIAL_COUNTER.next_serial(), milliseconds());
                 // Like the pointer's, touch positions are given in the surface's coordinates with the origin at 0, 0.
-                let event = touch::DownEvent { slot, location: local, serial, time };
+                let event = touch::DownEvent { slot, location, serial, time };
                 touch.down(self, Some((surface, (0.0, 0.0).into())), &event);
             }
-            TouchPhase::Move if known => {
-                // The surface that was touched first keeps the finger; with several windows its coordinates count.
-                let focus = self.scene.at(place).map(|(element, local)| (element.surface.clone(), local));
-                let location = focus.as_ref().map_or(place, |(_, local)| *local);
-                let focus = focus.map(|(surface, _)| (surface, (0.0, 0.0).into()));
-                touch.motion(self, focus, &touch::MotionEvent { slot, location, time });
+            (TouchPhase::Move, Some(surface)) => {
+                // The surface that was touched first keeps the finger.
+                let Some(location) = self.scene.local(&surface, place) else { return };
+                let focus = Some((surface, (0.0, 0.0).into()));
+                touch.motion(self, focus, &touch::MotionEvent { slot, location, time: milliseconds() });
             }
-            TouchPhase::End if known => {
-                self.fingers.retain(|finger| *finger != id);
-                touch.up(self, &touch::UpEvent { slot, serial, time });
-            }
-            TouchPhase::Cancel if known => {
-                self.fingers.clear();
-                touch.cancel(self);
-                return;
-            }
-            TouchPhase::Move | TouchPhase::End | TouchPhase::Cancel => return,
+            // Wayland can cancel all fingers only, and smithay 0.7 not even that once a frame was sent.
+            (TouchPhase::End | TouchPhase::Cancel, Some(_)) => self.lift(id),
+            (TouchPhase::Start | TouchPhase::Move | TouchPhase::End | TouchPhase::Cancel, _) => return,
         }
         touch.frame(self);
+    }
+
+    fn lift(&mut self, id: u8) {
+        self.fingers.retain(|(finger, _)| *finger != id);
+        let slot = Some(u32::from(id)).into();
+        let touch = self.touch.clone();
+        touch.up(self, &touch::UpEvent { slot, serial: SERIAL_COUNTER.next_serial(), time: milliseconds() });
     }
 
     pub(crate) fn release_all(&mut self) {
@@ -273,10 +271,11 @@ impl State {
             self.send_button(code, false);
         }
         self.pointer_frame();
-        if !std::mem::take(&mut self.fingers).is_empty() {
-            let touch = self.touch.clone();
-            touch.cancel(self);
+        for (finger, _) in self.fingers.clone() {
+            self.lift(finger);
         }
+        let touch = self.touch.clone();
+        touch.frame(self);
     }
 
     /// Activates a constraint of the surface that has the pointer, and tells the player whether the pointer is locked.

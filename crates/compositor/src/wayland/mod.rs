@@ -6,23 +6,25 @@
 mod capture;
 mod clipboard;
 mod content;
-mod cursor;
+pub(crate) mod cursor;
 mod handlers;
 mod input;
 mod scene;
 mod state;
 mod xwayland;
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use calloop::channel::Event as ChannelEvent;
 use calloop::generic::Generic;
 use calloop::{EventLoop, Interest, Mode, PostAction};
+use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::{Display as WaylandDisplay, ListeningSocket};
 
 use crate::{Answer, Command, Display, Signals, Sockets, SourceError, Start, StartError, sys};
@@ -30,6 +32,14 @@ use state::{ClientState, State};
 
 /// Wayland clients of one game at most. A launcher, the game and its helpers need a handful; each costs a descriptor.
 const CLIENT_LIMIT: usize = 64;
+
+/// Bytes of events that wait for a client at most; one that lets more pile up is disconnected. A game that loads does
+/// not read: at 1000 pointer events a second this is a minute of loading.
+const CLIENT_BACKLOG_BYTES: usize = 4 * 1024 * 1024;
+
+/// How often to try again to send to a client that does not read. Too rare delays a game after its loading, too often
+/// costs while it loads.
+const BACKLOG_RETRY: Duration = Duration::from_millis(10);
 
 /// The thread's body.
 pub(crate) fn run(start: Start, answer: &Answer) {
@@ -65,6 +75,10 @@ struct Server {
     events: EventLoop<'static, State>,
     display: WaylandDisplay<State>,
     state: State,
+    /// Kept for its memory.
+    flushed: Vec<ClientId>,
+    /// A client does not read what it is sent.
+    backlog: bool,
 }
 
 impl Server {
@@ -74,6 +88,7 @@ impl Server {
             EventLoop::try_new().map_err(|error| system("make an event loop")(error.into()))?;
         let display = WaylandDisplay::<State>::new()
             .map_err(|error| system("make a Wayland display")(std::io::Error::other(error)))?;
+        display.handle().set_default_max_buffer_size(CLIENT_BACKLOG_BYTES);
         let Start { settings, sink, receiver, signals: _ } = start;
         let (wayland_path, socket) = listen_wayland(&settings.runtime_dir)?;
         let mut state = State::new(&display.handle(), events.handle(), &settings, sink)?;
@@ -91,13 +106,15 @@ impl Server {
             state.xwayland = Some(xwayland);
             sockets.x11_dir = Some(x11_dir);
         }
-        Ok((Server { events, display, state }, sockets))
+        Ok((Server { events, display, state, flushed: Vec::new(), backlog: false }, sockets))
     }
 
     fn serve(&mut self, signals: &Signals) -> Result<(), SourceError> {
         let broken = |error: &dyn std::fmt::Display| SourceError::Display { detail: error.to_string() };
         while !self.state.stopping && !signals.stop.load(Ordering::Acquire) {
             let timeout = self.state.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let retry = self.backlog.then_some(BACKLOG_RETRY);
+            let timeout = timeout.into_iter().chain(retry).min();
             self.events.dispatch(timeout, &mut self.state).map_err(|error| broken(&error))?;
             if std::mem::take(&mut self.state.clients_ready) {
                 self.display.dispatch_clients(&mut self.state).map_err(|error| broken(&error))?;
@@ -121,8 +138,15 @@ impl Server {
     }
 
     fn flush(&mut self) {
-        // An error here is one client's: it is disconnected by the next dispatch.
-        let _ = self.display.flush_clients();
+        let mut backend = self.display.handle().backend_handle();
+        self.flushed.clear();
+        backend.with_all_clients(|client| self.flushed.push(client));
+        self.backlog = false;
+        for client in self.flushed.drain(..) {
+            // Any other error is of a client that is gone: the next dispatch finds it.
+            let blocked = backend.flush(Some(client)).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            self.backlog |= blocked;
+        }
     }
 }
 

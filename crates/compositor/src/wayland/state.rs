@@ -16,7 +16,7 @@ use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_pre
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
 use smithay::reexports::wayland_server::protocol::wl_shm::Format;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::reexports::wayland_server::{DisplayHandle, Resource};
+use smithay::reexports::wayland_server::{Client, DisplayHandle, Resource};
 use smithay::utils::{Logical, Point, SERIAL_COUNTER, Transform};
 use smithay::wayland::compositor::{CompositorClientState, CompositorState, SurfaceAttributes, with_states};
 use smithay::wayland::cursor_shape::CursorShapeManagerState;
@@ -45,7 +45,10 @@ use crate::{Command, SourceError, SourceSettings, SourceSink, StartError};
 const HIDDEN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Surfaces of one client at most. Toolkits use a few dozen; each costs memory and time in every scene.
-pub(super) const SURFACE_LIMIT: u32 = 1024;
+const SURFACE_LIMIT: u32 = 1024;
+
+/// The same for Xwayland, which keeps the surface of a window that is gone for another second.
+const XWAYLAND_SURFACE_LIMIT: u32 = 16 * 1024;
 
 /// `CLOCK_MONOTONIC`, which `wp_presentation` names by its number.
 const CLOCK_MONOTONIC: u32 = 1;
@@ -56,7 +59,8 @@ pub(crate) struct ClientState {
     pub(crate) compositor: CompositorClientState,
     /// Set when the client is Xwayland: becomes true when it is gone.
     pub(crate) xwayland_gone: Option<Arc<AtomicBool>>,
-    pub(crate) surfaces: AtomicU32,
+    /// How many it has now.
+    pub(crate) surfaces: Arc<AtomicU32>,
     clients: Arc<AtomicUsize>,
 }
 
@@ -64,11 +68,17 @@ impl ClientState {
     pub(crate) fn native(clients: Arc<AtomicUsize>) -> ClientState {
         clients.fetch_add(1, Ordering::Relaxed);
         let compositor = CompositorClientState::default();
-        ClientState { compositor, xwayland_gone: None, surfaces: AtomicU32::new(0), clients }
+        ClientState { compositor, xwayland_gone: None, surfaces: Arc::default(), clients }
     }
 
     pub(crate) fn xwayland(gone: Arc<AtomicBool>) -> ClientState {
         ClientState { xwayland_gone: Some(gone), ..ClientState::native(Arc::default()) }
+    }
+}
+
+impl ClientState {
+    pub(crate) fn surface_limit(&self) -> u32 {
+        if self.xwayland_gone.is_some() { XWAYLAND_SURFACE_LIMIT } else { SURFACE_LIMIT }
     }
 }
 
@@ -138,6 +148,8 @@ pub(crate) struct State {
     pub(crate) clients_ready: bool,
     pub(crate) stopping: bool,
     pub(crate) clients: Arc<AtomicUsize>,
+    /// Clients that had too many surfaces during this turn.
+    pub(crate) crowded: Vec<Client>,
 
     /// Windows from bottom to top.
     pub(crate) stack: Vec<Window>,
@@ -160,8 +172,8 @@ pub(crate) struct State {
     pub(crate) popup_grab: Option<PopupSurface>,
     /// Codes of pressed pointer buttons.
     pub(crate) buttons: Vec<u32>,
-    /// Fingers on the screen.
-    pub(crate) fingers: Vec<u8>,
+    /// Fingers on the screen, and what they touched first.
+    pub(crate) fingers: Vec<(u8, WlSurface)>,
     pub(crate) cursor: CursorImageStatus,
     pub(crate) cursor_stale: bool,
     pub(crate) clipboard: Clipboard,
@@ -215,6 +227,7 @@ impl State {
             clients_ready: false,
             stopping: false,
             clients: Arc::default(),
+            crowded: Vec::new(),
             stack: Vec::new(),
             scene: Scene { view: View { scale: 1.0, offset: (0.0, 0.0).into() }, elements: Vec::new() },
             scene_stale: false,
@@ -314,6 +327,7 @@ impl State {
 
     /// The end of a turn.
     pub(crate) fn settle(&mut self) {
+        self.disconnect_crowded();
         if std::mem::take(&mut self.scene_stale) {
             self.update_scene();
         }
@@ -333,6 +347,17 @@ impl State {
             self.tell_cursor();
         }
         self.settle_clipboard();
+    }
+
+    fn disconnect_crowded(&mut self) {
+        for client in std::mem::take(&mut self.crowded) {
+            let Some(data) = client.get_data::<ClientState>() else { continue };
+            let count = data.surfaces.load(Ordering::Relaxed);
+            if count > data.surface_limit() {
+                tracing::warn!(count, "a Wayland client has too many surfaces and is disconnected");
+                self.display.backend_handle().kill_client(client.id(), DisconnectReason::ConnectionClosed);
+            }
+        }
     }
 
     /// Rebuilds the scene; forgets changes that nobody sees.

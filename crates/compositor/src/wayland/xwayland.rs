@@ -24,9 +24,9 @@ use smithay::wayland::compositor::give_role;
 
 use super::scene::{Window, X11Window};
 use super::state::{ClientState, State};
-use crate::x11::listen;
 use crate::x11::manager::Manager;
 use crate::x11::wm::{Rect, SurfaceKey, WmEvent};
+use crate::x11::{Socket, listen};
 use crate::{SourceError, SourceSettings, StartError, sys};
 
 /// Events of the window manager that wait at most. When they are more, it waits: its clients then do too.
@@ -40,6 +40,8 @@ const UNPAIRED_LIMIT: usize = 256;
 pub(crate) struct Xwayland {
     pub(crate) manager: Manager,
     process: Child,
+    /// Removes the socket at the end.
+    _socket: Socket,
     client: Client,
     gone: Arc<AtomicBool>,
     /// Windows whose surface has not been seen yet.
@@ -56,7 +58,8 @@ pub(crate) fn start(
     settings: &SourceSettings,
 ) -> Result<(Xwayland, PathBuf), StartError> {
     let system = |what| move |source: std::io::Error| StartError::System { what, source };
-    let (dir, socket) = listen(&settings.runtime_dir)?;
+    let (place, socket) = listen(&settings.runtime_dir)?;
+    let dir = place.dir.clone();
     let (ours, theirs) = UnixStream::pair().map_err(system("make a socket pair"))?;
     let (wm_ours, wm_theirs) = UnixStream::pair().map_err(system("make a socket pair"))?;
     let gone = Arc::new(AtomicBool::new(false));
@@ -94,6 +97,7 @@ pub(crate) fn start(
     let xwayland = Xwayland {
         manager,
         process,
+        _socket: place,
         client,
         gone,
         unpaired_windows: Vec::new(),
@@ -183,6 +187,7 @@ impl State {
                 }
             }
             WmEvent::Unmapped { window } => {
+                self.unpair(window);
                 self.take_x11_window(window);
                 self.windows_changed();
             }
@@ -269,17 +274,21 @@ impl State {
         }
     }
 
-    /// A surface is gone: its window has none until the next is announced.
+    /// A surface is gone. Its window waits for another: ids are used again, and when windows come and go quickly the one
+    /// that was announced may not have been this surface but the next of the same id.
     pub(crate) fn forget_x11_surface(&mut self, surface: &WlSurface) {
+        let Some(xwayland) = &mut self.xwayland else { return };
+        xwayland.unpaired_serials.retain(|(_, known)| known != surface);
         for window in &mut self.stack {
             if let Window::X11(window) = window
                 && window.surface.as_ref() == Some(surface)
             {
                 window.surface = None;
+                if xwayland.unpaired_windows.len() < UNPAIRED_LIMIT {
+                    let key = SurfaceKey::Id(surface.id().protocol_id());
+                    xwayland.unpaired_windows.push((window.id, key));
+                }
             }
-        }
-        if let Some(xwayland) = &mut self.xwayland {
-            xwayland.unpaired_serials.retain(|(_, known)| known != surface);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! X11: the window manager, its thread for Xwayland, and Xvfb as a source of its own.
 
 pub(crate) mod manager;
+mod screen;
 mod selection;
 pub(crate) mod wm;
+mod xinput;
 pub(crate) mod xvfb;
 
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +13,28 @@ use std::path::{Path, PathBuf};
 
 use crate::StartError;
 
-/// Listens on `x11/X0` in the runtime directory; returns the directory `x11`. What a dead source left is replaced.
-pub(crate) fn listen(runtime_dir: &Path) -> Result<(PathBuf, UnixListener), StartError> {
+/// The directory of an X socket; both go when this does.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) dir: PathBuf,
+}
+
+impl Socket {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join("X0")
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Whoever owns the runtime directory may have removed them already.
+        let _ = std::fs::remove_file(self.path());
+        let _ = std::fs::remove_dir(&self.dir);
+    }
+}
+
+/// Listens on `x11/X0` in the runtime directory. What a dead source left is replaced.
+pub(crate) fn listen(runtime_dir: &Path) -> Result<(Socket, UnixListener), StartError> {
     let dir = runtime_dir.join("x11");
     let path = dir.join("X0");
     let listen = || {
@@ -25,13 +47,11 @@ pub(crate) fn listen(runtime_dir: &Path) -> Result<(PathBuf, UnixListener), Star
             }
             std::fs::remove_file(&path)?;
         }
-        let socket = UnixListener::bind(&path)?;
+        let listener = UnixListener::bind(&path)?;
+        let socket = Socket { dir: dir.clone() };
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))?;
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755))?;
-        Ok(socket)
+        Ok((socket, listener))
     };
-    match listen() {
-        Ok(socket) => Ok((dir, socket)),
-        Err(source) => Err(StartError::Listen { path, source }),
-    }
+    listen().map_err(|source| StartError::Listen { path: path.clone(), source })
 }
