@@ -1,4 +1,5 @@
 //! The net thread over real sockets, with a player made of str0m: UDP, ICE-TCP, a second player, goodbyes, refusals.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};

@@ -13,15 +13,18 @@
 //! Deliberately absent: sockets, threads, clocks (an `Instant` comes in with every call), encoding, and the meaning of
 //! data-channel messages.
 
+mod exchange;
 mod feedback;
 mod keyframe;
+mod negotiate;
 mod offer;
 mod peer;
 pub mod rate;
 mod settings;
 
-pub use offer::{MAX_OFFER_BYTES, OfferError};
-pub use peer::{
-    Backlog, Channel, CloseReason, Input, Output, Peer, PeerEvent, Protocol, SendError, Statistics, Transmit,
+pub use exchange::{
+    Backlog, Channel, CloseReason, Input, Output, PeerEvent, Protocol, SendError, Statistics, Transmit,
 };
+pub use offer::{MAX_OFFER_BYTES, OfferError};
+pub use peer::Peer;
 pub use settings::{BitrateLimits, PeerSettings};

@@ -15,25 +15,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use media::{AudioPacket, Bitrate, EncodedUnit, VideoCodec};
-use str0m::change::SdpOffer;
 use str0m::channel::ChannelId;
-use str0m::format::Codec;
-use str0m::media::{Frequency, MediaTime, Mid, Pt};
-use str0m::net::{Protocol as Str0mProtocol, Receive, TcpType};
+use str0m::media::{Frequency, MediaTime};
+use str0m::net::{Protocol as Str0mProtocol, Receive};
+use str0m::rtp::RawPacket;
 use str0m::rtp::rtcp::Rtcp;
-use str0m::rtp::{Extension, RawPacket};
 use str0m::stats::PeerStats;
-use str0m::{Candidate, Event, IceConnectionState, Rtc, RtcConfig, RtcError};
+use str0m::{Event, IceConnectionState, Rtc, RtcError};
 
+use crate::exchange::{
+    Backlog, Channel, CloseReason, Input, Output, PeerEvent, Protocol, SendError, Statistics, Transmit,
+};
 use crate::feedback::Feedback;
 use crate::keyframe::KeyFrameRequests;
+use crate::negotiate::{Audio, Video, find_media, negotiate};
 use crate::offer::{Offer, OfferError};
 use crate::rate::{EngineOrder, RateControl};
 use crate::settings::PeerSettings;
 
 /// How often the engine's estimate is read. Its events carry an average over 3 s, its statistics the estimate itself. Rarer reacts
 /// late; more often costs, and the estimate changes with each report of the player (50 ms).
-const ESTIMATE_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const ESTIMATE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Readings to one [`PeerEvent::Statistics`]: one second.
 const STATISTICS_EVERY: u32 = 10;
@@ -42,9 +44,12 @@ const STATISTICS_EVERY: u32 = 10;
 /// silence; until then it may come back (a change of network, a tunnel). Longer would keep dead players' peers.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
-/// Silence after which a connection counts as interrupted. While video flows the player reports at least every 250 ms and checks
-/// every 2.5 s: shorter than that would call a quiet moment an interruption, longer wastes frames on nobody.
+/// Silence after which a connection counts as interrupted while media is sent, which the player reports on at least every 250 ms.
+/// Shorter would call a bad moment of the path an interruption, longer wastes frames on nobody.
 const INTERRUPTED_AFTER: Duration = Duration::from_millis(3500);
+
+/// The same while nothing is sent: then only the player's checks are heard, every 2.5 s, and one of them may get lost.
+const QUIET_INTERRUPTED_AFTER: Duration = Duration::from_millis(6500);
 
 /// Time to reach the connected state. A browser on a bad path needs a few seconds; a peer that never connects must not
 /// stay.
@@ -56,9 +61,6 @@ const RESEND_AGE: Duration = Duration::from_secs(3);
 /// Share of retransmissions in all bytes above which they stop. The library's 0.15 stops exactly when a lossy second needs them;
 /// above one half the path is broken and repeating makes it worse.
 const RESEND_SHARE: f32 = 0.5;
-
-/// Bytes waiting in both data channels. Too few refuses a clipboard of the largest size, more is latency.
-const CHANNEL_BUFFER: usize = 2 * wire::MAX_MESSAGE_BYTES;
 
 /// Age of what the pacer holds above which frames are skipped: two frames at 60 a second. Less skips after every large frame, more
 /// is latency.
@@ -72,149 +74,6 @@ const AUDIO_SLIP: u64 = 48 * 60;
 
 /// Outputs of one drain. A burst is at most 63 kB or 50 packets; far more means that the engine does not come to rest.
 const MAX_STEPS: usize = 20_000;
-
-/// How a datagram travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// UDP.
-    Udp,
-    /// TCP with RFC 4571 framing; the frame's length is the shell's business.
-    Tcp,
-}
-
-/// A datagram to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// How.
-    pub protocol: Protocol,
-    /// The candidate of ours that it is sent from.
-    pub source: SocketAddr,
-    /// The player.
-    pub destination: SocketAddr,
-    /// The datagram.
-    pub bytes: Vec<u8>,
-}
-
-/// What drives a peer.
-#[derive(Clone, Copy, Debug)]
-pub enum Input<'a> {
-    /// The time of the last [`Output::Timeout`] has come.
-    Timeout,
-    /// A datagram arrived.
-    Receive {
-        /// How.
-        protocol: Protocol,
-        /// From where.
-        source: SocketAddr,
-        /// The candidate of ours that it was sent to (with a 1:1 NAT the advertised address, not the bound one).
-        destination: SocketAddr,
-        /// The datagram.
-        bytes: &'a [u8],
-    },
-}
-
-/// What a peer wants.
-#[derive(Debug)]
-pub enum Output {
-    /// Send this.
-    Transmit(Transmit),
-    /// Something happened.
-    Event(PeerEvent),
-    /// Nothing more for now: give [`Input::Timeout`] at this time, at once when it is past.
-    Timeout(Instant),
-}
-
-/// A data channel (see `wire`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Channel {
-    /// Reliable and ordered.
-    Control,
-    /// Neither.
-    Motion,
-}
-
-/// Why a peer ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// We closed it.
-    Local,
-    /// The player closed it.
-    Remote,
-    /// It never connected.
-    ConnectTimeout,
-    /// Nothing was heard from the player for half a minute.
-    Silent,
-    /// The engine failed.
-    Failed(String),
-}
-
-/// How the connection does; once a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Statistics {
-    /// Round trip, when known.
-    pub round_trip: Option<Duration>,
-    /// Time that packets wait in queues of the path.
-    pub queueing: Duration,
-    /// Packets lost on the way in the last second, 0 to 1, before retransmission.
-    pub loss: f32,
-    /// Packets retransmitted since the start.
-    pub resent: u64,
-    /// Everything sent in the last second, video, sound, retransmissions, probing.
-    pub sent: Bitrate,
-    /// What the encoder is asked for.
-    pub target: Bitrate,
-    /// The engine's estimate of the path.
-    pub estimate: Bitrate,
-}
-
-/// Something that the session has to know.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PeerEvent {
-    /// Media can flow; also after an interruption. A [`PeerEvent::KeyFrameWanted`] follows.
-    Connected,
-    /// A channel can be written to.
-    ChannelOpen(Channel),
-    /// A message of the player.
-    Data {
-        /// On this channel.
-        channel: Channel,
-        /// The message, at most [`wire::MAX_MESSAGE_BYTES`].
-        bytes: Vec<u8>,
-    },
-    /// The next frame has to be a key frame. At most four times a second.
-    KeyFrameWanted,
-    /// What the encoder shall produce from now on.
-    TargetBitrate(Bitrate),
-    /// Once a second while connected.
-    Statistics(Statistics),
-    /// The player is not heard. It may come back: frames need not be encoded until [`PeerEvent::Connected`].
-    Disconnected,
-    /// The peer is over; nothing follows.
-    Closed(CloseReason),
-}
-
-/// Why a message could not be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// The channel is not open (yet, or any more). Wait for [`PeerEvent::ChannelOpen`].
-    #[error("the channel is not open")]
-    Closed,
-    /// Too much waits to be sent. Drop the message, or try again later.
-    #[error("too much waits to be sent on the channels")]
-    Full,
-    /// Longer than [`wire::MAX_MESSAGE_BYTES`]. A bug of the caller.
-    #[error("the message is longer than {} bytes", wire::MAX_MESSAGE_BYTES)]
-    TooLong,
-}
-
-/// Video that the pacer holds back because the path is narrower than the encoder believes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Bytes of RTP payload.
-    pub bytes: usize,
-    /// How long the oldest of them waits.
-    pub oldest: Duration,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -237,6 +96,8 @@ pub struct Peer {
     /// When str0m wants to be called.
     wake: Instant,
     last_heard: Instant,
+    /// When media was last sent.
+    last_media: Option<Instant>,
     video: Video,
     audio: Option<Audio>,
     control: Option<ChannelId>,
@@ -245,27 +106,6 @@ pub struct Peer {
     feedback: Feedback,
     rate: RateControl,
     counters: Counters,
-}
-
-#[derive(Debug)]
-struct Video {
-    mid: Mid,
-    pt: Pt,
-    codec: VideoCodec,
-    zero: Instant,
-    /// 90 kHz ticks since `zero` of the last frame.
-    last_ticks: Option<u64>,
-    /// True until the first key frame of a connection.
-    needs_key: bool,
-}
-
-#[derive(Debug)]
-struct Audio {
-    mid: Mid,
-    pt: Pt,
-    zero: Instant,
-    /// Samples since `zero` at which the next packet begins.
-    next: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -305,6 +145,7 @@ impl Peer {
             outputs: VecDeque::new(),
             wake: now,
             last_heard: now,
+            last_media: None,
             video,
             audio,
             control: None,
@@ -405,6 +246,7 @@ impl Peer {
         if video.last_ticks.replace(ticks).is_none() {
             self.rate.video_began(now);
         }
+        self.last_media = Some(now);
         if unit.key {
             video.needs_key = false;
             self.requests.sent(now);
@@ -429,6 +271,7 @@ impl Peer {
         audio.next = Some(start + AUDIO_SAMPLES);
         let time = MediaTime::new(start, Frequency::FORTY_EIGHT_KHZ);
         let (mid, pt) = (audio.mid, audio.pt);
+        self.last_media = Some(now);
         let Some(writer) = self.rtc.writer(mid) else { return };
         if let Err(error) = writer.write(pt, packet.captured.min(now), time, packet.data.as_slice()) {
             self.engine_failed(&error);
@@ -702,6 +545,12 @@ impl Peer {
         }));
     }
 
+    /// When the connection counts as interrupted if nothing is heard until then.
+    fn interrupted_at(&self) -> Instant {
+        let answered = self.last_media.is_some_and(|sent| sent > self.last_heard + INTERRUPTED_AFTER / 2);
+        self.last_heard + if answered { INTERRUPTED_AFTER } else { QUIET_INTERRUPTED_AFTER }
+    }
+
     /// What is due by time alone.
     fn tick(&mut self, now: Instant) {
         let silent = now.saturating_duration_since(self.last_heard);
@@ -709,7 +558,7 @@ impl Peer {
             State::Connecting { since } if now.saturating_duration_since(since) >= CONNECT_WITHIN => {
                 self.closed(CloseReason::ConnectTimeout);
             }
-            State::Connected if silent >= INTERRUPTED_AFTER => self.interrupted(),
+            State::Connected if now >= self.interrupted_at() => self.interrupted(),
             State::Interrupted if silent >= GIVE_UP_AFTER => self.closed(CloseReason::Silent),
             State::Interrupted if silent < INTERRUPTED_AFTER && self.rtc.is_connected() => self.connected(),
             State::Connecting { .. } | State::Connected | State::Interrupted | State::Closed => {}
@@ -732,7 +581,7 @@ impl Peer {
             State::Interrupted => self.last_heard + GIVE_UP_AFTER,
             State::Connected => {
                 let wakes = [self.requests.due(), self.rate.due(now)];
-                wakes.into_iter().flatten().fold(self.last_heard + INTERRUPTED_AFTER, Instant::min)
+                wakes.into_iter().flatten().fold(self.interrupted_at(), Instant::min)
             }
         };
         own.min(self.wake)
@@ -746,111 +595,6 @@ fn engine_protocol(protocol: Protocol) -> Str0mProtocol {
     }
 }
 
-fn engine_rate(rate: Bitrate) -> str0m::bwe::Bitrate {
+pub(crate) fn engine_rate(rate: Bitrate) -> str0m::bwe::Bitrate {
     str0m::bwe::Bitrate::bps(rate.bps())
-}
-
-fn engine_codec(codec: VideoCodec) -> Codec {
-    match codec {
-        VideoCodec::H264 => Codec::H264,
-        VideoCodec::Vp8 => Codec::Vp8,
-        VideoCodec::Hevc => Codec::H265,
-        VideoCodec::Av1 => Codec::Av1,
-    }
-}
-
-fn codec_name(codec: VideoCodec) -> &'static str {
-    match codec {
-        VideoCodec::H264 => "H264 with packetization-mode=1",
-        VideoCodec::Vp8 => "VP8",
-        VideoCodec::Hevc => "H265",
-        VideoCodec::Av1 => "AV1",
-    }
-}
-
-fn configure(settings: &PeerSettings, now: Instant) -> RtcConfig {
-    let estimate = RateControl::new(settings.bitrate.ordered(), true, now).initial_estimate();
-    let mut config = RtcConfig::new()
-        .set_ice_lite(true)
-        .clear_codecs()
-        .enable_opus(true, false)
-        .set_extension(7, Extension::PlayoutDelay)
-        .enable_bwe(Some(engine_rate(estimate)))
-        // The only way to see transport-wide feedback, which our rate control needs. It copies each packet once: 0.1 % of a core.
-        .enable_raw_packets(true)
-        .set_stats_interval(Some(ESTIMATE_INTERVAL))
-        .set_sctp_max_message_size(wire::MAX_MESSAGE_BYTES as u32)
-        .set_sctp_max_buffered_amount(CHANNEL_BUFFER);
-    for codec in &settings.prefer {
-        match codec {
-            VideoCodec::H264 => {
-                // Packetization mode 1 only: mode 0 forbids fragments, and a frame is larger than a packet.
-                let codecs = config.codec_config();
-                for (pt, resend, profile) in
-                    [(108, 109, 0x42e01f), (127, 121, 0x42001f), (123, 119, 0x4d001f), (114, 115, 0x64001f)]
-                {
-                    codecs.add_h264(Pt::from(pt), Some(Pt::from(resend)), true, profile);
-                }
-            }
-            VideoCodec::Vp8 => config = config.enable_vp8(true),
-            VideoCodec::Hevc => config = config.enable_h265(true),
-            VideoCodec::Av1 => config = config.enable_av1(true),
-        }
-    }
-    config
-}
-
-fn negotiate(offer: &Offer, settings: &PeerSettings, now: Instant) -> Result<(Rtc, String), OfferError> {
-    let refused = |error: RtcError| OfferError::Refused(error.to_string());
-    let parsed = SdpOffer::from_sdp_string(&offer.sdp).map_err(|error| OfferError::NotSdp(error.to_string()))?;
-    let mut rtc = configure(settings, now).build(now);
-    for address in &settings.candidates {
-        add_candidate(&mut rtc, Candidate::host(*address, "udp"));
-    }
-    for address in &settings.tcp_candidates {
-        add_candidate(&mut rtc, Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build());
-    }
-    let answer = rtc.sdp_api().accept_offer(parsed).map_err(refused)?;
-    Ok((rtc, answer.to_sdp_string()))
-}
-
-fn add_candidate<E: std::fmt::Display>(rtc: &mut Rtc, candidate: Result<Candidate, E>) {
-    match candidate {
-        Ok(candidate) => {
-            if rtc.add_local_candidate(candidate).is_none() {
-                tracing::warn!("a candidate was ignored: it is redundant");
-            }
-        }
-        Err(error) => tracing::warn!(%error, "a candidate was ignored"),
-    }
-}
-
-fn find_media(
-    rtc: &mut Rtc,
-    offer: &Offer,
-    settings: &PeerSettings,
-    now: Instant,
-) -> Result<(Video, Option<Audio>), OfferError> {
-    let sending = |rtc: &Rtc, mid: &str| {
-        let mid = Mid::from(mid);
-        rtc.media(mid).is_some_and(|media| media.direction().is_sending()).then_some(mid)
-    };
-    let video_mid = sending(rtc, &offer.video_mid).ok_or(OfferError::VideoNotReceived)?;
-    let audio_mid = offer.audio_mid.as_deref().and_then(|mid| sending(rtc, mid));
-    let chosen = settings.prefer.iter().find_map(|&codec| {
-        let writer = rtc.writer(video_mid)?;
-        let wanted = engine_codec(codec);
-        let pt = writer.payload_params().find(|params| params.spec().codec == wanted)?.pt();
-        Some((codec, pt))
-    });
-    let Some((codec, pt)) = chosen else {
-        let names: Vec<&str> = settings.prefer.iter().map(|codec| codec_name(*codec)).collect();
-        return Err(OfferError::NoCommonCodec { offered: offer.video_formats.clone(), sendable: names.join(", ") });
-    };
-    let video = Video { mid: video_mid, pt, codec, zero: now, last_ticks: None, needs_key: true };
-    let audio = audio_mid.and_then(|mid| {
-        let pt = rtc.writer(mid)?.payload_params().find(|params| params.spec().codec == Codec::Opus)?.pt();
-        Some(Audio { mid, pt, zero: now, next: None })
-    });
-    Ok((video, audio))
 }

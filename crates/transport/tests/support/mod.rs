@@ -1,7 +1,8 @@
 //! A seeded network in simulated time between a [`Peer`] and a player made of str0m, and a source of frames that follows the
 //! peer's target as an encoder does.
 #![allow(dead_code, reason = "each plan uses its own part")]
-#![allow(missing_docs, unreachable_pub, reason = "test support")]
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations, reason = "test support")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "test support fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -280,7 +281,7 @@ impl World {
                 let writer = self.player.writer(self.video);
                 if let Some(mut writer) = writer {
                     // Fails only before the first packet arrived; asked again later.
-                    let _ = writer.request_keyframe(None, KeyframeRequestKind::Pli);
+                    drop(writer.request_keyframe(None, KeyframeRequestKind::Pli));
                 }
             }
         }
