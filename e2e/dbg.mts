@@ -4,7 +4,7 @@ import { newDirectory, startKite, probePackage, ROOT } from "./lib/kite.ts";
 const app = process.argv[2] ?? "probe-wayland";
 const d = newDirectory("kite-dbg-");
 probePackage("probe-x11", d); probePackage("probe-wayland", d);
-const k = await startKite({games:[d, ROOT+"/games"], environment: {KITE_LOG: process.env.KITE_LOG ?? "info"}});
+const k = await startKite({games:[d, ROOT+"/games"], config: process.env.KCONF, environment: {KITE_LOG: process.env.KITE_LOG ?? "info"}});
 const b = await launchChromium();
 const page = await (await b.newContext({viewport:{width:1280,height:720}})).newPage();
 page.on("console", m=>console.log("console", m.text())); page.on("pageerror", e=>console.log("error", e.message));

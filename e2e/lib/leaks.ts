@@ -11,7 +11,7 @@ export interface Holdings {
   readonly mounts: readonly string[];
   /** Control groups with `kite` in their path. */
   readonly cgroups: readonly string[];
-  /** Files and sockets below the installation's directory, except what is kept on purpose. */
+  /** Files and sockets below the installation's directory, except what is kept on purpose: the database and the logs of ended instances. */
   readonly files: readonly string[];
   /** Open descriptors of the main process. */
   readonly descriptors: number;
@@ -71,6 +71,7 @@ function files(directory: string): string[] {
   const visit = (path: string): void => {
     for (const entry of readdirSync(path, { withFileTypes: true })) {
       const inner = join(path, entry.name);
+      if (/\/data\/logs$|\.sqlite|\.db/.test(inner)) continue;
       found.push(inner);
       if (entry.isDirectory()) visit(inner);
     }

@@ -34,7 +34,18 @@ export async function openPlay(browser: Browser, kite: Kite, app: string, option
 
 /** Waits until the page plays and shows a picture that is not black all over. */
 export async function playing(page: Page, timeoutMs = 30_000): Promise<Picture> {
-  await page.locator('[data-state="playing"]').waitFor({ timeout: timeoutMs });
+  await until(
+    "pictures",
+    async () => {
+      const place = page.locator("[data-state]");
+      const [state, reason] = (await place.count()) > 0 ? [await place.getAttribute("data-state"), await place.getAttribute("data-reason")] : [];
+      if (state === "ended" || state === "refused") throw new Error(`${state}, ${reason}: ${await place.innerText()}`);
+      return state === "playing";
+    },
+    timeoutMs,
+  ).catch(async (error: unknown) => {
+    throw new Error(`${error instanceof Error ? error.message : String(error)}\nthe page says: ${await page.locator("body").innerText()}`);
+  });
   return until("a picture", async () => {
     const picture = await pictureOf(page);
     return picture && picture.rgb.some((value) => value > 24) ? picture : undefined;

@@ -68,6 +68,15 @@ async function create(body: unknown = { app: "probe-x11" }): Promise<Response> {
   });
 }
 
+/** A session; places of earlier tests may still be on their way back. */
+async function created(): Promise<Created> {
+  const response = await until("a free place", async () => {
+    const response = await create();
+    return response.ok ? response : undefined;
+  });
+  return (await response.json()) as Created;
+}
+
 /** A refusal is a problem document with a status, a kind and a sentence. */
 async function refused(response: Response, status: number): Promise<{ type: string; detail: string }> {
   const text = await response.text();
@@ -79,7 +88,7 @@ async function refused(response: Response, status: number): Promise<{ type: stri
 }
 
 test("wrong, foreign and missing tokens open nothing", async () => {
-  const [mine, foreign] = (await Promise.all([(await create()).json(), (await create()).json()])) as [Created, Created];
+  const [mine, foreign] = [await created(), await created()];
   const path = `${kite.base}/v1/sessions/${mine.session.id}`;
   const get = (authorization?: string): Promise<Response> => fetch(path, authorization ? { headers: { authorization } } : {});
   await refused(await get(), 401);
@@ -115,18 +124,18 @@ test("unknown apps, specs out of range and garbage are refused with a sentence",
 });
 
 test("garbage offers are refused, and the session can still be played", async () => {
-  const created = (await (await create()).json()) as Created;
-  const authorization = `Bearer ${created.token}`;
+  const mine = await created();
+  const authorization = `Bearer ${mine.token}`;
   for (const body of ["", "nonsense", "v=0\r\n".repeat(1000), "\u0000".repeat(100), "v".repeat(1_000_000)]) {
-    const answer = await fetch(`${kite.base}${created.whep}`, {
+    const answer = await fetch(`${kite.base}${mine.whep}`, {
       method: "POST",
       headers: { "content-type": "application/sdp", authorization },
       body,
     });
     assert.ok(answer.status >= 400 && answer.status < 500, `${answer.status} for ${body.length} bytes of garbage`);
   }
-  const state = await fetch(`${kite.base}/v1/sessions/${created.session.id}`, { headers: { authorization } });
+  const state = await fetch(`${kite.base}/v1/sessions/${mine.session.id}`, { headers: { authorization } });
   assert.equal(state.status, 200);
   assert.notEqual(((await state.json()) as { state: { state: string } }).state.state, "ended");
-  await fetch(`${kite.base}/v1/sessions/${created.session.id}`, { method: "DELETE", headers: { authorization } });
+  await fetch(`${kite.base}/v1/sessions/${mine.session.id}`, { method: "DELETE", headers: { authorization } });
 });
