@@ -7,10 +7,13 @@ mod world;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sandbox::Exit;
 use world::Place;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// An Xvfb whose picture is a file.
 struct Display {
@@ -20,7 +23,7 @@ struct Display {
 
 impl Display {
     fn start(place: &Place) -> Self {
-        let number = 200 + std::process::id() % 5000;
+        let number = 200 + (std::process::id() * 4 + NEXT.fetch_add(1, Ordering::Relaxed)) % 50_000;
         let server = Command::new("Xvfb")
             .arg(format!(":{number}"))
             .args(["-screen", "0", "640x400x24", "-nolisten", "tcp", "-ac", "-fbdir"])
@@ -58,22 +61,16 @@ impl Drop for Display {
     }
 }
 
-#[test]
-fn chocolate_doom_draws_its_title() {
+/// Starts a game and waits for its picture; it must leave something at `kept` in its home.
+fn check<const N: usize>(command: [&str; N], settings: &[&str], kept: &str) {
     let place = Place::new();
     let display = Display::start(&place);
-    let mut sandbox = place.command([
-        "chocolate-doom",
-        "-iwad",
-        "/usr/share/games/doom/freedm.wad",
-        "-nosound",
-        "-window",
-        "-geometry",
-        "640x400",
-    ]);
+    let mut sandbox = place.command(command);
+    sandbox.runtime.extra = settings.iter().map(Into::into).collect();
     sandbox.sockets.x11_dir = Some("/tmp/.X11-unix".into());
     sandbox.env.push(("DISPLAY".into(), format!(":{}", display.number).into()));
     sandbox.env.push(("SDL_VIDEODRIVER".into(), "x11".into()));
+    sandbox.env.push(("SDL_AUDIODRIVER".into(), "dummy".into()));
     let began = Instant::now();
     let mut game = sandbox.start().unwrap();
     while display.colours(&place) < 50 {
@@ -81,9 +78,27 @@ fn chocolate_doom_draws_its_title() {
         assert_eq!(game.try_wait(), None, "{}", place.log());
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!("first picture after {:?}, {:?}", began.elapsed(), game.usage());
-    assert!(place.path("home/.local/share/chocolate-doom").exists(), "{}", place.log());
+    println!("{}: first picture after {:?}, {:?}", command[0], began.elapsed(), game.usage());
+    assert!(place.path("home").join(kept).exists(), "{}", place.log());
     game.stop(Duration::from_secs(5));
     let exit = game.wait_timeout(Duration::from_secs(10)).expect("it ends");
     assert!(matches!(exit, Exit::Code(_) | Exit::Signal(_)), "{exit:?}");
+}
+
+#[test]
+fn chocolate_doom_draws_its_title() {
+    let wad = "/usr/share/games/doom/freedm.wad";
+    let command = ["chocolate-doom", "-iwad", wad, "-nosound", "-window", "-geometry", "640x400"];
+    check(command, &[], ".local/share/chocolate-doom");
+}
+
+#[test]
+fn extreme_tux_racer_draws_with_software_gl() {
+    // It keeps nothing before its first race.
+    check(["etr"], &[], "");
+}
+
+#[test]
+fn armagetron_finds_its_settings() {
+    check(["armagetronad"], &["/etc/armagetronad"], ".armagetronad");
 }
