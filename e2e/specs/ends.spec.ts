@@ -61,7 +61,10 @@ after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-beforeEach(() => {
+// A test that failed half-way must not make the next ones fail.
+beforeEach(async () => {
+  for (const context of browser.contexts()) await context.close();
+  await until("an idle installation", () => streamers().length === 0, 20_000);
   empty = holdings(kite.program.pid, kite.data);
 });
 
