@@ -1,6 +1,7 @@
 //! A real game, started as a node starts it, on a display of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking, its helpers too")]
+#![allow(clippy::print_stdout, reason = "the times are for whoever runs it with --nocapture")]
 
 mod world;
 
