@@ -49,7 +49,7 @@ const PERSIST_SURE: Duration = Duration::from_millis(40);
 const CALM: Duration = Duration::from_secs(1);
 
 /// Shortest time between two restarts of the engine: each begins with probes.
-const RESTART_INTERVAL: Duration = Duration::from_secs(3);
+const RESTART_INTERVAL: Duration = Duration::from_millis(1500);
 
 /// Share of the path's believed rate below which a stream is limited by its picture, not by the path.
 const IDLE: f64 = 0.6;
@@ -57,6 +57,13 @@ const IDLE: f64 = 0.6;
 /// Share of loss, over what is usual on this path, that means a queue too short to be seen as delay. Lower would take radio loss for
 /// it, higher lets a policed path throw away half of everything.
 const SUDDEN_LOSS: f64 = 0.12;
+
+/// Share of loss above which a path is not settled after a queue. Radio paths lose a few percent all the time.
+const SOME_LOSS: f64 = 0.06;
+
+/// Time without queue and loss after which the engine is told the known width again. Until then what it repairs is paced by its own, much
+/// too low estimate: longer is a freeze, shorter tells it before the last reports of the loss came.
+const SETTLED: Duration = Duration::from_millis(300);
 
 /// Packets that a share of loss is taken from. Fewer is chance, more is late.
 const LOSS_PACKETS: u32 = 40;
@@ -152,6 +159,8 @@ pub struct RateControl {
     delivered: f64,
     /// Share of loss, usual over some seconds.
     loss: f64,
+    /// When loss was last more than [`SOME_LOSS`].
+    lossy: Option<Instant>,
     /// Packets and lost ones since loss was last judged.
     recent: (u32, u32),
     target: f64,
@@ -180,6 +189,7 @@ impl RateControl {
             above_high_since: None,
             delivered: 0.0,
             loss: 0.0,
+            lossy: None,
             recent: (0, 0),
             target: start,
             told: None,
@@ -273,7 +283,7 @@ impl RateControl {
     }
 
     fn judge_queue(&mut self, report: &PathReport, now: Instant) {
-        let sudden_loss = self.judge_loss(report);
+        let sudden_loss = self.judge_loss(report, now);
         if report.standing <= HIGH {
             self.above_high_since = None;
         } else {
@@ -297,7 +307,7 @@ impl RateControl {
         }
     }
 
-    fn judge_loss(&mut self, report: &PathReport) -> bool {
+    fn judge_loss(&mut self, report: &PathReport, now: Instant) -> bool {
         self.recent.0 += report.packets;
         self.recent.1 = (self.recent.1 + report.lost).saturating_sub(report.late);
         if self.recent.0 < LOSS_PACKETS {
@@ -305,6 +315,9 @@ impl RateControl {
         }
         let share = f64::from(self.recent.1) / f64::from(self.recent.0);
         self.recent = (0, 0);
+        if share > SOME_LOSS {
+            self.lossy = Some(now);
+        }
         let sudden = share > SUDDEN_LOSS + 2.0 * self.loss;
         self.loss += (share - self.loss) * 0.1;
         sudden
@@ -379,7 +392,8 @@ impl RateControl {
         let drained = 0.95 * ceiling.width;
         // While a queue drained, or by a hiccup after, the engine's estimate may have gone astray of what is known.
         let known = ceiling.width / USE_OF_ESTIMATE;
-        let low = calm >= CALM && self.loss < 0.02 && self.estimate < 0.8 * known;
+        let lossless = self.lossy.is_none_or(|at| now.saturating_duration_since(at) >= SETTLED);
+        let low = calm >= SETTLED && lossless && self.estimate < 0.8 * known;
         let astray = std::mem::take(&mut ceiling.engine_astray) && !(0.8 * known..1.3 * known).contains(&self.estimate);
         let rested = self.restarted.is_none_or(|at| now.saturating_duration_since(at) >= RESTART_INTERVAL);
         if astray || (low && rested) {
