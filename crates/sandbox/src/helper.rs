@@ -100,6 +100,8 @@ struct Life {
     reports: UnixDatagram,
     output: Option<(OwnedFd, BoundedLog)>,
     watched: Vec<PathBuf>,
+    /// The overlay's own directory.
+    work: Option<PathBuf>,
     disk_bytes: u64,
     /// Open while init may live: its end of file tells init that we are gone.
     go: UnixStream,
@@ -138,6 +140,7 @@ impl Life {
         let enforced = enforced(&request, &group, owner);
         let mut watched = vec![request.home_dir.clone()];
         watched.extend(request.layer_dir.as_ref().map(|layer| layer.join("upper")));
+        let work = request.layer_dir.as_ref().map(|layer| layer.join("work"));
         let disk_bytes = request.limits.disk_bytes;
 
         let (go, their_go) = UnixStream::pair().step(|| "make a socket".into())?;
@@ -172,6 +175,7 @@ impl Life {
                     reports,
                     output: log,
                     watched,
+                    work,
                     disk_bytes,
                     go,
                 };
@@ -369,6 +373,13 @@ impl Life {
         self.bury();
         let usage = Usage::read(&self.group, self.init_pid);
         self.group.remove();
+        // The overlay leaves a directory in it that is closed even to its owner: a caller who is not root could not
+        // remove its layer. The game never had access to it.
+        if let Some(work) = &self.work
+            && let Err(error) = fs::remove_dir_all(work)
+        {
+            tracing::warn!(%error, "cannot remove the overlay's work directory");
+        }
         usage
     }
 }

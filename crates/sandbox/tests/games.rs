@@ -6,15 +6,13 @@
 mod world;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sandbox::Exit;
 use world::Place;
-
-static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// An Xvfb whose picture is a file.
 struct Display {
@@ -24,23 +22,19 @@ struct Display {
 
 impl Display {
     fn start(place: &Place) -> Self {
-        let number = 200 + (std::process::id() * 4 + NEXT.fetch_add(1, Ordering::Relaxed)) % 50_000;
-        let server = Command::new("Xvfb")
-            .arg(format!(":{number}"))
-            .args(["-screen", "0", "640x400x24", "-nolisten", "tcp", "-ac", "-fbdir"])
+        let mut server = Command::new("Xvfb")
+            // It takes a free number, and says it once it listens.
+            .args(["-displayfd", "1", "-screen", "0", "640x400x24", "-nolisten", "tcp", "-ac", "-fbdir"])
             .arg(place.root.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
             .unwrap();
-        let display = Self { server, number };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !std::path::Path::new(&format!("/tmp/.X11-unix/X{number}")).exists() {
-            assert!(Instant::now() < deadline, "Xvfb does not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        display
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let number = line.trim().parse().unwrap_or_else(|_| panic!("Xvfb does not start: {line:?}"));
+        Self { server, number }
     }
 
     /// How many different pixel values the screen shows.

@@ -77,6 +77,8 @@ fn the_package_has_its_layer() {
         assert_eq!(fs::read_to_string(place.path("package/game.cfg")).unwrap(), "original");
         assert!(place.path("package/gone").exists());
         assert_eq!(fs::read_to_string(place.path("home/save")).unwrap(), "saved\n");
+        // The caller can remove all of it.
+        place.root.close().unwrap();
     });
 }
 
