@@ -34,7 +34,7 @@ pub const MAX_CLIPBOARD_BYTES: usize = 64 * 1024;
 
 /// Largest side of a cursor picture in pixels; what is beyond is cut off. Browsers refuse larger ones than 128, and
 /// scale them themselves.
-pub const MAX_CURSOR_SIDE: u32 = 256;
+pub const MAX_CURSOR_SIDE: u32 = 128;
 
 /// Events that wait for the display's thread at most. At 1000 pointer events a second it is four seconds of work; a
 /// display that is further behind has died, and more would only be delivered too late.
