@@ -62,7 +62,7 @@ pub(crate) fn keymap_text(characters: &[char]) -> String {
     let mut keys = String::new();
     for (code, character) in SPARE_CODES.iter().zip(characters) {
         // Writing to a string cannot fail.
-        let _ = write!(keys, " key <I{}> {{ [ U{:04X} ] }};", u32::from(*code) + X11_OFFSET, u32::from(*character));
+        write!(keys, " key <I{}> {{ [ U{:04X} ] }};", u32::from(*code) + X11_OFFSET, u32::from(*character)).ok();
     }
     format!(
         "xkb_keymap {{ xkb_keycodes {{ include \"evdev+aliases(qwerty)\" }}; xkb_types {{ include \"complete\" }}; \

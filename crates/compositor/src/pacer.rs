@@ -25,7 +25,7 @@ const WAITS_BEFORE_SKIP: u32 = 8;
 
 /// What is to be done with a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Emit it now.
     Emit,
     /// Keep it; [`Pacer::deadline`] says until when.
@@ -34,7 +34,7 @@ pub enum Decision {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Pacer {
+pub(crate) struct Pacer {
     interval: Duration,
     /// Where emissions would be if each had taken exactly one interval: the next one counts from here.
     balance: Instant,
@@ -62,7 +62,7 @@ struct Held {
 
 impl Pacer {
     /// A pacer that emits one picture per `interval` on average.
-    pub fn new(interval: Duration, now: Instant) -> Pacer {
+    pub(crate) fn new(interval: Duration, now: Instant) -> Pacer {
         Pacer {
             interval,
             balance: now,
@@ -78,13 +78,13 @@ impl Pacer {
     }
 
     /// An input was handed to the game.
-    pub fn input(&mut self) {
+    pub(crate) fn input(&mut self) {
         self.unanswered = true;
         self.callback_hurried = true;
     }
 
     /// The game committed a picture.
-    pub fn commit(&mut self, now: Instant) -> Decision {
+    pub(crate) fn commit(&mut self, now: Instant) -> Decision {
         let answer = std::mem::take(&mut self.unanswered);
         let burst = self.interval / ORDINARY_BURST;
         let allowed = if answer { burst + self.interval } else { burst };
@@ -102,18 +102,18 @@ impl Pacer {
     }
 
     /// Something must be emitted although nothing was committed (a new player, a new size).
-    pub fn refresh(&mut self, now: Instant) -> Decision {
+    pub(crate) fn refresh(&mut self, now: Instant) -> Decision {
         self.unanswered = true;
         self.commit(now)
     }
 
     /// When [`Pacer::poll`] should be called.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.held.map(|held| held.until)
     }
 
     /// True when the held picture is to be emitted now.
-    pub fn poll(&mut self, now: Instant) -> bool {
+    pub(crate) fn poll(&mut self, now: Instant) -> bool {
         let Some(held) = self.held.filter(|held| now >= held.until) else { return false };
         let wait = held.until.saturating_duration_since(held.since);
         // The client drew too early for the rate: let its next callback come later, so that its frames stop waiting.
@@ -145,17 +145,17 @@ impl Pacer {
     }
 
     /// A client waits for a frame callback.
-    pub fn want_callback(&mut self) {
+    pub(crate) fn want_callback(&mut self) {
         self.callback_wanted = true;
     }
 
     /// When [`Pacer::poll_callback`] should be called.
-    pub fn callback_deadline(&self) -> Option<Instant> {
+    pub(crate) fn callback_deadline(&self) -> Option<Instant> {
         self.callback_wanted.then(|| self.callback_due())
     }
 
     /// True when frame callbacks are to be sent now.
-    pub fn poll_callback(&mut self, now: Instant) -> bool {
+    pub(crate) fn poll_callback(&mut self, now: Instant) -> bool {
         if !self.callback_wanted || now < self.callback_due() {
             return false;
         }

@@ -108,8 +108,9 @@ impl SharedMemory {
 
 impl Drop for SharedMemory {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` and not used after this. Unmapping what is mapped cannot fail.
-        let _ = unsafe { rustix::mm::munmap(self.address.cast(), self.length) };
+        // SAFETY: mapped by `new` and not used after this.
+        let unmapped = unsafe { rustix::mm::munmap(self.address.cast(), self.length) };
+        debug_assert!(unmapped.is_ok(), "unmapping cannot fail");
     }
 }
 

@@ -1,4 +1,6 @@
 //! Real games from Debian's packages: something that changes must be seen.
+#![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "a test's helpers fail like the test")]
+#![allow(unreachable_pub, reason = "one support module serves several test programs")]
 
 mod support;
 

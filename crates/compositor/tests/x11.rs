@@ -1,4 +1,6 @@
 //! A real X11 client against both X servers: Xwayland under the compositor, and Xvfb.
+#![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "a test's helpers fail like the test")]
+#![allow(unreachable_pub, reason = "one support module serves several test programs")]
 
 mod support;
 
@@ -475,7 +477,7 @@ fn several_run_at_once_and_leave_nothing() {
 #[test]
 fn a_flood_of_windows_does_not_stop_the_display() {
     let stage = Stage::new(Display::X11);
-    let mut flood = connect(&stage);
+    let flood = connect(&stage);
     for _ in 0..3000 {
         let window = flood.window((10, 10), 0x00ff_0000, true);
         flood.connection.map_window(window).unwrap();

@@ -153,7 +153,7 @@ impl State {
         let popup = self.protocols.xdg_shell.popup_surfaces().iter().find(|known| known.wl_surface() == root);
         if let Some(popup) = popup.filter(|popup| !popup.is_initial_configure_sent()) {
             // Fails for a second configure of an old protocol version only.
-            let _ = popup.send_configure();
+            popup.send_configure().ok();
         }
     }
 

@@ -54,7 +54,7 @@ pub(crate) fn run(start: Start, answer: &Answer) {
         }
         Err(error) => {
             // The caller waits for this answer; if it is gone, nobody is left to tell.
-            let _ = answer.send(Err(error));
+            answer.send(Err(error)).ok();
             return;
         }
     };

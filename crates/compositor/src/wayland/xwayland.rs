@@ -137,8 +137,8 @@ impl Xwayland {
 impl Drop for Xwayland {
     fn drop(&mut self) {
         // It ends by itself when its connection closes, but its windows' clients would keep it for a while.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.kill().ok();
+        self.process.wait().ok();
         self.manager.stop();
     }
 }

@@ -44,7 +44,7 @@ impl Manager {
         let thread = std::thread::Builder::new().name("kite-xwm".to_owned()).spawn(move || {
             if let Err(error) = serve(stream, size, &events, &shared, &woken) {
                 // The compositor is gone when nobody receives this.
-                let _ = events.send(WmEvent::Lost { detail: error.to_string() });
+                events.send(WmEvent::Lost { detail: error.to_string() }).ok();
             }
         })?;
         Ok(Manager { wanted, wake, thread: Some(thread) })
@@ -78,7 +78,7 @@ impl Manager {
     fn want(&self, change: impl FnOnce(&mut Wanted)) {
         change(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
         // Full means that it has been woken 2^64 times and did not look yet.
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        rustix::io::write(&*self.wake, &1_u64.to_ne_bytes()).ok();
     }
 }
 
@@ -109,7 +109,7 @@ fn serve(
             Err(error) => return Err(std::io::Error::from(error).into()),
         }
         // Empty when something else woke us.
-        let _ = rustix::io::read(woken, &mut [0; 8]);
+        rustix::io::read(woken, &mut [0; 8]).ok();
         let wanted = std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
         if wanted.stop {
             return Ok(());

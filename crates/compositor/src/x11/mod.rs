@@ -28,8 +28,8 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Whoever owns the runtime directory may have removed them already.
-        let _ = std::fs::remove_file(self.path());
-        let _ = std::fs::remove_dir(&self.dir);
+        std::fs::remove_file(self.path()).ok();
+        std::fs::remove_dir(&self.dir).ok();
     }
 }
 

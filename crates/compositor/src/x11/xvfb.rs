@@ -50,14 +50,14 @@ pub(crate) fn run(start: Start, answer: &Answer) {
         }
         Err(error) => {
             // The caller waits for this answer; if it is gone, nobody is left to tell.
-            let _ = answer.send(Err(error));
+            answer.send(Err(error)).ok();
             return;
         }
     };
     let mut events = match server.event_loop(receiver) {
         Ok(events) => events,
         Err(source) => {
-            let _ = answer.send(Err(StartError::System { what: "make an event loop", source }));
+            answer.send(Err(StartError::System { what: "make an event loop", source })).ok();
             return;
         }
     };
@@ -104,8 +104,8 @@ struct Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // It holds nothing that needs an orderly end.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 
@@ -125,7 +125,7 @@ impl Server {
                 Ok(Server { process, socket, watched: Some(watched), wm, damage, segment, memory, side })
             }
             Err(error) => {
-                let _ = process.kill();
+                process.kill().ok();
                 let status = process.wait();
                 if status.as_ref().is_ok_and(|status| status.code() == Some(127)) {
                     return Err(StartError::Spawn { program: "Xvfb", source: std::io::ErrorKind::NotFound.into() });
