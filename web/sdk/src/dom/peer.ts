@@ -1,6 +1,7 @@
 //! One peer connection to the streamer: offer by WHEP, picture and sound in, input out.
 
 import type { Channel } from "../core/input.js";
+import { withStereo } from "../core/sdp.js";
 import type { TransportCounters } from "../core/statistics.js";
 import { DecodeError } from "../protocol/bytes.js";
 import { decodeServerMessage, encodeClientMessage } from "../protocol/codec.js";
@@ -80,7 +81,8 @@ export class Peer {
   async start(): Promise<void> {
     const { api, whep, token } = this.#options;
     try {
-      await this.#connection.setLocalDescription();
+      const offer = await this.#connection.createOffer();
+      await this.#connection.setLocalDescription({ type: "offer", sdp: withStereo(offer.sdp ?? "") });
       const sdp = this.#connection.localDescription?.sdp ?? "";
       const answer = await api.offer(whep, token, sdp, this.#abort.signal);
       this.#location = answer.location;
