@@ -1,8 +1,7 @@
 //! Packed RGB to I420, in one pass from the game's own buffer, scaling when sizes differ.
 
 use yuv::{
-    BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
-    bgra_to_yuv420, rgba_to_yuv420,
+    BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix, bgra_to_yuv420, rgba_to_yuv420,
 };
 
 use crate::{ColorMatrix, Picture};
@@ -138,13 +137,8 @@ mod tests {
 
     fn check(pixel: [u8; 4], format: PackedFormat, source: (u32, u32), expected: (u8, u8, u8)) {
         let bytes = solid(source.0, source.1, pixel);
-        let image = PackedImage {
-            bytes: &bytes,
-            width: source.0,
-            height: source.1,
-            stride: source.0 as usize * 4,
-            format,
-        };
+        let image =
+            PackedImage { bytes: &bytes, width: source.0, height: source.1, stride: source.0 as usize * 4, format };
         let mut picture = Picture::new(Size::new(64, 64).unwrap(), ColorMatrix::Bt709);
         convert_into(image, &mut picture).unwrap();
         let (y, u, v) = picture.planes();
@@ -171,8 +165,7 @@ mod tests {
 
     #[test]
     fn short_buffers_are_refused() {
-        let image =
-            PackedImage { bytes: &[0; 100], width: 64, height: 64, stride: 256, format: PackedFormat::Bgrx };
+        let image = PackedImage { bytes: &[0; 100], width: 64, height: 64, stride: 256, format: PackedFormat::Bgrx };
         let mut picture = Picture::new(Size::new(64, 64).unwrap(), ColorMatrix::Bt709);
         assert!(matches!(
             convert_into(image, &mut picture),

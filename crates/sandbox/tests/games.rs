@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use sandbox::Exit;
 use world::Place;
 
@@ -49,10 +50,9 @@ impl Display {
 
 impl Drop for Display {
     fn drop(&mut self) {
-        self.server.kill().unwrap();
+        // It removes its socket and lock itself. Doing that here could hit the next server with the same number.
+        kill_process(Pid::from_child(&self.server), Signal::TERM).unwrap();
         self.server.wait().unwrap();
-        fs::remove_file(format!("/tmp/.X{}-lock", self.number)).ok();
-        fs::remove_file(format!("/tmp/.X11-unix/X{}", self.number)).ok();
     }
 }
 

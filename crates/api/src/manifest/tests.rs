@@ -110,7 +110,7 @@ fn touch_controls_are_checked() {
     check(&control("kind = \"button\", label = \"Fire\", x = 0.9, y = 0.8"), &["needs one of `key`"]);
     check(
         &control("kind = \"button\", label = \"A\", x = 2.0, y = 0.8, pad = 17"),
-        &["`pad` is 17", "`x` is 2"][..].iter().copied().rev().collect::<Vec<_>>().as_slice(),
+        ["`pad` is 17", "`x` is 2"][..].iter().copied().rev().collect::<Vec<_>>().as_slice(),
     );
     check(&control("kind = \"stick\", label = \"Move\", x = 0.1, y = 0.8, stick = \"left\""), &[]);
     check(&control("kind = \"stick\", label = \"Move\", x = 0.1, y = 0.8, keys = [\"KeyW\"]"), &["has 1 entries"]);

@@ -98,8 +98,8 @@ pub(crate) fn announce(plane: &Plane, record: &SessionRecord) {
         SessionState::Ended { reason, party, .. } => {
             info!(%session, state, reason = reason.word(), ?party, "session changed");
         }
+        SessionState::Preparing { stage } => info!(%session, state, ?stage, "session changed"),
         SessionState::Reserved
-        | SessionState::Preparing { .. }
         | SessionState::Ready { .. }
         | SessionState::Connected { .. }
         | SessionState::Reconnecting { .. } => {
