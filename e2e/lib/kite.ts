@@ -14,12 +14,15 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** Media ports that an installation gets: as many as sessions that a test can have at once. */
 const MEDIA_PORTS = 40;
 
-const WIDE_LIMITS = `
+/** Limits that stop no test, and short graces, so that what a failed test left behind goes soon. */
+export const WIDE_LIMITS = `
 [limits]
 sessions_per_player = 100
 creations_per_minute = 6000
 creation_burst = 1000
 offers_per_minute = 600
+reconnect_grace_s = 12
+link_grace_s = 5
 `;
 
 /** Directory of the built programs. */

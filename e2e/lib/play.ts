@@ -4,6 +4,7 @@ import type { Browser, Page } from "playwright-core";
 
 import { NAME_HELPER } from "./browser.ts";
 import type { Kite } from "./kite.ts";
+import { holdings } from "./leaks.ts";
 import { difference, pictureOf } from "./picture.ts";
 import type { Evaluating, Picture } from "./picture.ts";
 import { until } from "./programs.ts";
@@ -30,6 +31,26 @@ export async function openPlay(browser: Browser, kite: Kite, app: string, option
   const size = fixed ? `&width=${width}&height=${height}` : "";
   await page.goto(`${kite.base}/play/${app}?autostart=1${size}&fps=${framesPerSecond}`);
   return page;
+}
+
+/** The player leaves, as by the page's own button, and the page goes. */
+export async function leave(page: Page): Promise<void> {
+  await page.evaluate("window.kitePlayer?.leave()");
+  await page.locator('[data-state="ended"], [data-state="refused"]').waitFor({ timeout: 10_000 });
+  await page.context().close();
+}
+
+/** Closes what an earlier test left open, and waits until the installation runs no instance. */
+export async function cleanSlate(browser: Browser, kite: Kite): Promise<void> {
+  for (const context of browser.contexts()) {
+    for (const page of context.pages()) await leave(page).catch(() => undefined);
+    await context.close();
+  }
+  const instances = (): string[] =>
+    holdings(kite.program.pid, kite.data).processes.filter((line) => !line.startsWith(`${kite.program.pid} `));
+  await until("an installation without instances", () => instances().length === 0, 30_000).catch(() => {
+    throw new Error(`instances that do not end: ${instances().join(", ")}`);
+  });
 }
 
 /** Waits until the page plays and shows a picture that is not black all over. */

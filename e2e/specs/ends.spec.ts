@@ -8,11 +8,11 @@ import { after, before, beforeEach, test } from "node:test";
 import type { Browser } from "playwright-core";
 
 import { launchChromium } from "../lib/browser.ts";
-import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
+import { newDirectory, probePackage, startKite, WIDE_LIMITS } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { holdings, leaks } from "../lib/leaks.ts";
 import type { Holdings } from "../lib/leaks.ts";
-import { ended, openPlay, playing } from "../lib/play.ts";
+import { cleanSlate, ended, leave, openPlay, playing } from "../lib/play.ts";
 import { until } from "../lib/programs.ts";
 
 let kite: Kite;
@@ -48,9 +48,7 @@ before(async () => {
   kite = await startKite({
     games: [directory],
     sessions: 4,
-    config:
-      "[limits]\nsessions_per_player = 100\ncreations_per_minute = 6000\ncreation_burst = 1000\noffers_per_minute = 600\n" +
-      "reconnect_grace_s = 5\nlink_grace_s = 3\nconnect_timeout_s = 5\n",
+    config: `${WIDE_LIMITS}connect_timeout_s = 5\n`,
   });
   browser = await launchChromium();
 });
@@ -61,10 +59,8 @@ after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-// A test that failed half-way must not make the next ones fail.
 beforeEach(async () => {
-  for (const context of browser.contexts()) await context.close();
-  await until("an idle installation", () => streamers().length === 0, 20_000);
+  await cleanSlate(browser, kite);
   empty = holdings(kite.program.pid, kite.data);
 });
 
@@ -88,9 +84,7 @@ for (const [app, reason] of [
     assert.equal(end.reason, reason, end.text);
     assert.equal(await neighbour.locator('[data-state="playing"]').count(), 1, "the neighbour plays on");
     await page.context().close();
-    await neighbour.evaluate(() => (window as unknown as { kitePlayer: { leave(): void } }).kitePlayer.leave());
-    await ended(neighbour);
-    await neighbour.context().close();
+    await leave(neighbour);
     await nothingLeft();
   });
 }

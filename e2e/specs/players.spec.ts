@@ -2,14 +2,14 @@
 
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { after, before, beforeEach, test } from "node:test";
 
 import type { Browser } from "playwright-core";
 
 import { launchChromium } from "../lib/browser.ts";
 import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
-import { openPlay, playing } from "../lib/play.ts";
+import { cleanSlate, openPlay, playing } from "../lib/play.ts";
 import { PROBE_KEY, probeScript, toggles } from "../lib/probe.ts";
 import { until } from "../lib/programs.ts";
 
@@ -23,6 +23,8 @@ before(async () => {
   kite = await startKite({ games: [directory], sessions: 4 });
   browser = await launchChromium();
 });
+
+beforeEach(() => cleanSlate(browser, kite));
 
 after(async () => {
   await browser?.close();

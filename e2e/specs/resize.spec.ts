@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { after, before, beforeEach, test } from "node:test";
 
 import type { Browser } from "playwright-core";
 
@@ -10,7 +10,7 @@ import { launchChromium } from "../lib/browser.ts";
 import { newDirectory, probePackage, startKite } from "../lib/kite.ts";
 import type { Kite } from "../lib/kite.ts";
 import { pictureOf } from "../lib/picture.ts";
-import { openPlay, playing } from "../lib/play.ts";
+import { cleanSlate, openPlay, playing } from "../lib/play.ts";
 import { PROBE_KEY, probeScript, take, toggles } from "../lib/probe.ts";
 import { until } from "../lib/programs.ts";
 
@@ -24,6 +24,8 @@ before(async () => {
   kite = await startKite({ games: [directory] });
   browser = await launchChromium();
 });
+
+beforeEach(() => cleanSlate(browser, kite));
 
 after(async () => {
   await browser?.close();
