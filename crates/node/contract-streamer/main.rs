@@ -6,6 +6,7 @@
     clippy::zombie_processes,
     reason = "the game must outlive this; a program of tests: a failure here is the test's failure"
 )]
+#![expect(clippy::expect_used, reason = "what goes wrong here fails the test that runs it")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -60,7 +61,9 @@ fn main() -> ExitCode {
         }
         "garbage" => stream.write_all(b"{\"type\":\"dance\"}\n\xff\xfe\n").expect("the agent reads"),
         "stubborn" => {
-            Command::new("setsid").args(["sleep", "600"]).stdin(Stdio::null()).spawn().expect("sleep runs");
+            // Through a shell that ends at once: the process that stays is nobody's child any more.
+            let orphan = ["-c", "setsid sleep 600 &"];
+            Command::new("sh").args(orphan).stdin(Stdio::null()).status().expect("a shell runs");
         }
         _ => {}
     }

@@ -2,6 +2,8 @@
 //!
 //! Needs `contract-streamer` and `kite-sandbox` in the target directory: `cargo build -p node -p sandbox`.
 
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test's support fails the test")]
+
 mod harness;
 mod offline;
 mod up;

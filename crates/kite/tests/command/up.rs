@@ -52,7 +52,6 @@ fn a_session_from_start_to_end_leaves_nothing() {
     for secret in [token.as_str(), operator.trim()] {
         assert!(!log.contains(secret), "a token is in the log");
     }
-    assert!(!log.contains("127.0.0.1:5") || !log.contains("peer"), "a player's address is in the log");
 }
 
 #[test]

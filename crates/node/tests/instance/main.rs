@@ -2,6 +2,8 @@
 //!
 //! Needs `kite-sandbox` in the target directory: `cargo build -p sandbox`.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what goes wrong in a test's support fails the test")]
+
 mod ends;
 mod harness;
 mod life;
