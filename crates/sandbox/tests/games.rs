@@ -11,31 +11,39 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use sandbox::Exit;
-use world::Place;
+use world::{Place, is_root};
 
-/// An Xvfb whose picture is a file.
+/// An Xvfb whose picture is a file and whose socket is `x11/X0` in the place.
 struct Display {
     server: Child,
-    number: u32,
 }
 
 impl Display {
+    /// It must not reset: a game that closes its only connection and opens another would be turned away meanwhile.
+    /// Namespaces of its own, because servers of one machine share the paths and abstract names of their sockets: one
+    /// that ends removes the socket of the next, and both compile their keyboard into one file.
     fn start(place: &Place) -> Self {
-        let mut server = Command::new("Xvfb")
-            // It takes a free number, and says it once it listens.
-            .args(["-displayfd", "1", "-screen", "0", "640x400x24", "-nolisten", "tcp", "-ac", "-fbdir"])
+        fs::create_dir(place.path("x11")).unwrap();
+        let script = "mount -t tmpfs kite /var/lib/xkb && mount --bind \"$0/x11\" /tmp/.X11-unix && \
+                      exec Xvfb :0 -nolock -displayfd 1 -screen 0 640x400x24 -nolisten tcp -ac -noreset -fbdir \"$0\"";
+        let mut unshare = Command::new("unshare");
+        if !is_root() {
+            unshare.arg("--map-root-user");
+        }
+        let mut server = unshare
+            .args(["--mount", "--net", "sh", "-c", script])
             .arg(place.root.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
             .unwrap();
+        // It says its number once it listens.
         let mut line = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let number = line.trim().parse().unwrap_or_else(|_| panic!("Xvfb does not start: {line:?}"));
-        Self { server, number }
+        assert_eq!(line, "0\n", "Xvfb does not start");
+        Self { server }
     }
 
     /// How many different pixel values the screen shows.
@@ -50,8 +58,7 @@ impl Display {
 
 impl Drop for Display {
     fn drop(&mut self) {
-        // It removes its socket and lock itself. Doing that here could hit the next server with the same number.
-        kill_process(Pid::from_child(&self.server), Signal::TERM).unwrap();
+        self.server.kill().unwrap();
         self.server.wait().unwrap();
     }
 }
@@ -62,8 +69,7 @@ fn check<const N: usize>(command: [&str; N], settings: &[&str], kept: &str) {
     let display = Display::start(&place);
     let mut sandbox = place.command(command);
     sandbox.runtime.extra = settings.iter().map(Into::into).collect();
-    sandbox.sockets.x11_dir = Some("/tmp/.X11-unix".into());
-    sandbox.env.push(("DISPLAY".into(), format!(":{}", display.number).into()));
+    sandbox.sockets.x11_dir = Some(place.path("x11"));
     sandbox.env.push(("SDL_VIDEODRIVER".into(), "x11".into()));
     sandbox.env.push(("SDL_AUDIODRIVER".into(), "dummy".into()));
     let began = Instant::now();
