@@ -34,6 +34,18 @@ fn ended(reason: &str) -> FromStreamer {
     FromStreamer::Ended { reason: reason.to_owned(), detail: None }
 }
 
+/// Who this is and what it may, for the log that the tests read.
+fn report_rights() {
+    let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    for line in
+        status.lines().filter(|line| ["Uid:", "Groups:", "CapEff:", "CapPrm:"].iter().any(|w| line.starts_with(w)))
+    {
+        eprintln!("{line}");
+    }
+    let realtime = Command::new("chrt").args(["-r", "5", "true"]).stdin(Stdio::null()).status();
+    eprintln!("realtime {}", realtime.is_ok_and(|status| status.success()));
+}
+
 fn main() -> ExitCode {
     let mut stream = sys::control_socket();
     let mut lines = BufReader::new(stream.try_clone().expect("the socket can be duplicated")).lines();
@@ -42,6 +54,7 @@ fn main() -> ExitCode {
     let behaviour = settings.runtime_dir.parent().map(|dir| dir.join("behaviour"));
     let behaviour = behaviour.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
     eprintln!("{first}");
+    report_rights();
     // What the tests look at: the runtime directory can be written, the user is the instance's.
     fs::write(settings.runtime_dir.join("socket"), "x").expect("the runtime directory can be written");
     match behaviour.as_str() {

@@ -15,6 +15,7 @@ use std::process::Command;
 use std::ptr;
 
 use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -105,19 +106,36 @@ pub(crate) fn command(
                 rustix::io::dup2(source, &mut target)?;
             }
             if let Some(id) = user.id {
-                let limit = Rlimit { current: Some(REALTIME_PRIORITY), maximum: Some(REALTIME_PRIORITY) };
-                // In some containers even root may not: the streamer then runs without real-time priority and says so.
-                let _refused = rustix::process::setrlimit(Resource::Rtprio, limit);
-                rustix::thread::set_thread_groups(&groups)?;
-                let gid = Gid::from_raw(id);
-                rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-                let uid = Uid::from_raw(id);
-                rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+                drop_to(id, &groups)?;
             }
             Err(program.exec())
         });
     }
     Ok(command)
+}
+
+/// Becomes this user for good, with the right to real-time priority and no other one. Runs between fork and exec.
+///
+/// The right is a resource limit; where root may not raise it (containers without `CAP_SYS_RESOURCE`), it is the capability
+/// `CAP_SYS_NICE`, which allows changing priorities and nothing else. Where neither can be had the streamer runs without,
+/// and says so.
+fn drop_to(id: u32, groups: &[Gid]) -> io::Result<()> {
+    let limit = Rlimit { current: Some(REALTIME_PRIORITY), maximum: Some(REALTIME_PRIORITY) };
+    let capability = rustix::process::setrlimit(Resource::Rtprio, limit).is_err();
+    rustix::thread::set_keep_capabilities(capability)?;
+    rustix::thread::set_thread_groups(groups)?;
+    let gid = Gid::from_raw(id);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    let uid = Uid::from_raw(id);
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    if capability {
+        let nice = CapabilitySet::SYS_NICE;
+        let sets = CapabilitySets { effective: nice, permitted: nice, inheritable: nice };
+        // What is not raised into the ambient set ends with the exec: a failure leaves no capability at all.
+        let _refused = rustix::thread::set_capabilities(None, sets)
+            .and_then(|()| rustix::thread::configure_capability_in_ambient_set(nice, true));
+    }
+    Ok(())
 }
 
 /// Lets tokio watch a descriptor for something to read. The descriptor may be blocking: nobody reads through this.

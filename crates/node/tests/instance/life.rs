@@ -174,3 +174,27 @@ async fn the_next_agent_removes_what_a_killed_one_left() {
     assert!(dir.path().join("data/instances/not-ours").exists(), "a foreign directory was removed");
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_streamer_has_real_time_priority_and_no_other_right() {
+    let mut harness = Harness::new("").await;
+    let id = harness.start(&["/bin/sleep", "600"], "").await;
+    harness.until_playing(id).await;
+    let log = harness.log(id, "streamer.log");
+    let field = |name: &str| {
+        let line = log.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {log}")).trim().to_owned()
+    };
+    for capabilities in ["CapEff:", "CapPrm:"] {
+        let held = u64::from_str_radix(&field(capabilities), 16).unwrap();
+        // CAP_SYS_NICE, and that only where the limit could not be raised.
+        assert_eq!(held & !(1 << 23), 0, "{log}");
+    }
+    let agent = std::process::Command::new("chrt").args(["-r", "5", "true"]).status().unwrap().success();
+    if rustix::process::geteuid().is_root() {
+        assert!(!field("Uid:").split_whitespace().any(|uid| uid == "0"), "{log}");
+    }
+    // It has the right where the agent has it.
+    assert_eq!(field("realtime "), agent.to_string(), "{log}");
+    harness.stop().await;
+}
