@@ -159,7 +159,7 @@ fn cursors_are_told_and_not_drawn() {
     let large = client.buffer((300, 10), opaque(WHITE));
     client.show(&surface, &large);
     let Cursor::Image(image) = cursor("large image") else { panic!("no image") };
-    assert_eq!((image.width, image.height), (256, 10));
+    assert_eq!((image.width, image.height), (128, 10));
     client.until("release", |told| told.released.len() >= 2);
     let frames = stage.frames_within(Duration::from_millis(100));
     assert!(frames.iter().all(|frame| is_color(frame, (640, 360), GREEN)));
