@@ -266,7 +266,10 @@ impl Life {
                 match listen(socket, &mut lines) {
                     Some(commands) => {
                         for ToHelper::Stop { grace_ms } in commands {
-                            pidfd_send_signal(&self.init, Signal::TERM).ok();
+                            // Without patience there is no point in asking.
+                            if grace_ms > 0 {
+                                pidfd_send_signal(&self.init, Signal::TERM).ok();
+                            }
                             let deadline = Instant::now() + Duration::from_millis(grace_ms);
                             ending.deadline = Some(ending.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
                         }

@@ -126,6 +126,16 @@ fn a_game_that_hangs_is_killed_within_the_grace() {
 }
 
 #[test]
+fn without_grace_nobody_is_asked() {
+    let place = Place::new();
+    for _ in 0..20 {
+        let mut running = start(&place, "echo ready; exec sleep 100");
+        running.stop(Duration::ZERO);
+        assert_eq!(running.wait_timeout(Duration::from_secs(10)), Some(Exit::Signal(9)));
+    }
+}
+
+#[test]
 fn dropping_it_kills_it() {
     let place = Place::new();
     let running = start(&place, "echo ready; sleep 100");
