@@ -24,6 +24,8 @@ export interface Run {
   readonly product: string;
   readonly width: number;
   readonly height: number;
+  /** How often the product was started anew; the figures are of all rounds together. */
+  readonly rounds: number;
   readonly inputs: number;
   readonly lost: number;
   readonly median_ms: number;
@@ -84,34 +86,55 @@ function sum(values: Iterable<number>): number {
   return [...values].reduce((total, value) => total + value, 0);
 }
 
-/** The figures of an observation. */
-export function judge(observed: Observation): Run {
-  const offsetMs = observed.pageToMonotonicMs;
-  const totals = observed.answers.map(({ press, shown }) => shown.atMs - press.atMs);
-  const parts = observed.answers.map((answer) => legs(answer, offsetMs));
+/** The way of every input, in milliseconds. */
+export function clickToPhotonMs(rounds: readonly Observation[]): number[] {
+  return rounds.flatMap(({ answers }) => answers.map(({ press, shown }) => shown.atMs - press.atMs));
+}
+
+/** Mean of the rounds' figures, name by name. */
+function means(rounds: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const names = new Set(rounds.flatMap((round) => Object.keys(round)));
+  return Object.fromEntries(
+    [...names].map((name) => {
+      const values = rounds.map((round) => round[name]).filter((value) => value !== undefined);
+      return [name, rounded(sum(values) / values.length)];
+    }),
+  );
+}
+
+/** The figures of all rounds of one product at one format together. */
+export function judge(rounds: readonly [Observation, ...Observation[]]): Run {
+  const [first] = rounds;
+  const last = rounds.at(-1) ?? first;
+  const total = (of: (round: Observation) => number): number => sum(rounds.map(of));
+  const seconds = total((round) => round.seconds);
+  const totals = clickToPhotonMs(rounds);
+  const parts = rounds.flatMap((round) => round.answers.map((answer) => legs(answer, round.pageToMonotonicMs)));
   const afterEvent = parts.map((part) => part.application + part.picture);
-  const ages = observed.shown.map((frame) => ageMs(frame, offsetMs));
-  const display = [...observed.cpuS].filter(([name]) => observed.displayNames.includes(name));
-  const lateMs = percentile(observed.shown.map((frame) => frame.lateMs), 99);
-  const animationFps = observed.animationFrames / observed.seconds;
+  const ages = rounds.flatMap((round) => round.shown.map((frame) => ageMs(frame, round.pageToMonotonicMs)));
+  const isDisplay = (name: string): boolean => first.displayNames.includes(name);
+  const displayCpuS = total((round) => sum([...round.cpuS].filter(([name]) => isDisplay(name)).map(([, cpuS]) => cpuS)));
+  const lateMs = percentile(rounds.flatMap((round) => round.shown.map((frame) => frame.lateMs)), 99);
+  const animationFps = total((round) => round.animationFrames) / seconds;
   return {
-    product: observed.product,
-    width: observed.format.width,
-    height: observed.format.height,
-    inputs: observed.answers.length,
-    lost: observed.lost,
+    product: first.product,
+    width: first.format.width,
+    height: first.format.height,
+    rounds: rounds.length,
+    inputs: totals.length,
+    lost: total((round) => round.lost),
     median_ms: rounded(percentile(totals, 50)),
     p95_ms: rounded(percentile(totals, 95)),
     p99_ms: rounded(percentile(totals, 99)),
-    fps: rounded(new Set(observed.shown.map((frame) => frame.frame)).size / observed.seconds),
+    fps: rounded(total((round) => new Set(round.shown.map((frame) => frame.frame)).size) / seconds),
     frame_age_ms: rounded(percentile(ages, 50)),
     frame_age_p95_ms: rounded(percentile(ages, 95)),
-    server_cpu: rounded(sum(observed.cpuS.values()) / observed.seconds, 3),
-    display_cpu: rounded(sum(display.map(([, seconds]) => seconds)) / observed.seconds, 3),
-    browser_cpu: rounded(observed.browserCpuS / observed.seconds, 3),
-    memory_mb: rounded(sum(observed.memoryBytes.values()) / 2 ** 20, 0),
-    mbit_s: rounded((observed.bytes * 8) / observed.seconds / 1e6, 2),
-    mbit_by: observed.bytesBy,
+    server_cpu: rounded(total((round) => sum(round.cpuS.values())) / seconds, 3),
+    display_cpu: rounded(displayCpuS / seconds, 3),
+    browser_cpu: rounded(total((round) => round.browserCpuS) / seconds, 3),
+    memory_mb: rounded(Math.max(...rounds.map((round) => sum(round.memoryBytes.values()))) / 2 ** 20, 0),
+    mbit_s: rounded((total((round) => round.bytes) * 8) / seconds / 1e6, 2),
+    mbit_by: first.bytesBy,
     event_to_photon_ms: rounded(percentile(afterEvent, 50)),
     event_to_photon_p95_ms: rounded(percentile(afterEvent, 95)),
     legs_ms: {
@@ -119,14 +142,14 @@ export function judge(observed: Observation): Run {
       application: rounded(percentile(parts.map((part) => part.application), 50)),
       picture: rounded(percentile(parts.map((part) => part.picture), 50)),
     },
-    own: observed.ownFigures,
-    load_before: rounded(observed.loadBefore, 2),
-    load_after: rounded(observed.loadAfter, 2),
+    own: means(rounds.map((round) => round.ownFigures)),
+    load_before: rounded(first.loadBefore, 2),
+    load_after: rounded(last.loadAfter, 2),
     probe_late_p99_ms: rounded(lateMs),
     animation_fps: rounded(animationFps),
-    longest_animation_gap_ms: rounded(observed.longestAnimationGapMs),
-    look_ms: rounded(observed.lookMs, 2),
-    source: observed.source,
+    longest_animation_gap_ms: rounded(Math.max(...rounds.map((round) => round.longestAnimationGapMs))),
+    look_ms: rounded(percentile(rounds.map((round) => round.lookMs), 50), 2),
+    source: last.source,
     starved: lateMs > STARVED_LATE_MS || animationFps < 60 * STARVED_ANIMATION_SHARE,
   };
 }

@@ -1,5 +1,5 @@
 /**
- * `./x bench latency [--peer selkies] [--product NAME ...] [--format 720p60 ...] [--inputs N] [--seed N] [--rounds N]`
+ * `./x bench latency [--peer selkies] [--product NAME ...] [--format 720p60 ...] [--inputs N] [--rounds N] [--seed N]`
  *
  * Click-to-photon of Kite and its peers in real Chromium, with the same probe, the same page script and the same keys.
  * The last line of standard output is one JSON object.
@@ -16,10 +16,10 @@ import type { Format } from "e2e/lib/session.ts";
 import { kite } from "../products/kite.ts";
 import type { Product } from "../products/product.ts";
 import { selkies } from "../products/selkies.ts";
-import { judge, ratios } from "./judge.ts";
+import { clickToPhotonMs, judge, ratios } from "./judge.ts";
 import type { Ratios, Run } from "./judge.ts";
 import { measure } from "./measure.ts";
-import type { Observation } from "./measure.ts";
+import type { Observation, Plan } from "./measure.ts";
 import { plot } from "./plot.ts";
 
 const FORMATS: Readonly<Record<string, Format>> = {
@@ -33,6 +33,8 @@ const PRODUCTS: readonly Product[] = [
   selkies("websockets"),
   selkies("webrtc"),
 ];
+/** Time for encoders, rate control and the browser's decoder to settle. */
+const WARM_UP_MS = 5000;
 /** What the ratios are of. */
 const OURS = "kite";
 
@@ -40,6 +42,7 @@ interface Options {
   readonly products: readonly Product[];
   readonly formats: readonly string[];
   readonly inputs: number;
+  readonly rounds: number;
   readonly seed: number;
 }
 
@@ -50,6 +53,7 @@ function options(): Options {
       product: { type: "string", multiple: true },
       format: { type: "string", multiple: true, default: Object.keys(FORMATS) },
       inputs: { type: "string", default: "150" },
+      rounds: { type: "string", default: "3" },
       seed: { type: "string", default: "1" },
     },
   });
@@ -62,7 +66,9 @@ function options(): Options {
       : product.name.startsWith(OURS) || values.peer.some((peer) => product.name.startsWith(peer));
   const products = PRODUCTS.filter(wanted);
   if (products.length === 0) throw new Error(`no such product; there are ${PRODUCTS.map(({ name }) => name).join(", ")}`);
-  return { products, formats: values.format, inputs: Number(values.inputs), seed: Number(values.seed) };
+  const [inputs, rounds, seed] = [Number(values.inputs), Number(values.rounds), Number(values.seed)];
+  if (!(rounds >= 1 && inputs >= rounds)) throw new Error("at least one round, and at least one input a round");
+  return { products, formats: values.format, inputs, rounds, seed };
 }
 
 function table(runs: readonly Run[]): string {
@@ -105,37 +111,50 @@ function allRatios(runs: readonly Run[]): Record<string, Ratios> {
   return result;
 }
 
-async function main(): Promise<void> {
-  const { products, formats, inputs, seed } = options();
-  const results = join(ROOT, "bench-results", `latency-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`);
-  const observations: [string, Observation][] = [];
-  for (const formatName of formats) {
-    const format = FORMATS[formatName];
-    if (!format) continue;
-    for (const product of products) {
-      const directory = join(results, `${product.name}-${formatName}`);
-      mkdirSync(directory, { recursive: true });
-      process.stderr.write(`measuring ${product.name} at ${formatName}\n`);
-      // A browser of its own for every run: none inherits caches, decoders or heat of another.
-      const browser = await launchChromium();
-      try {
-        const observed = await measure(browser, product, format, { presses: inputs, seed, warmUpMs: 5000 }, directory);
-        observations.push([formatName, observed]);
-        const plain = { ...observed, cpuS: [...observed.cpuS], memoryBytes: [...observed.memoryBytes] };
-        writeFileSync(join(directory, "observation.json"), JSON.stringify(plain));
-        process.stderr.write(`${table([judge(observed)])}\n`);
-      } finally {
-        await browser.close();
-      }
-    }
-    const ofFormat = observations.filter(([name]) => name === formatName).map(([, observed]) => observed);
-    const series = ofFormat.map((observed) => ({
-      name: observed.product,
-      valuesMs: observed.answers.map(({ press, shown }) => shown.atMs - press.atMs),
-    }));
-    writeFileSync(join(results, `${formatName}.svg`), plot(`Click to photon at ${formatName}`, series));
+/** Starts one product, watches it once, keeps what was seen in `directory`. */
+async function observe(product: Product, format: Format, plan: Plan, directory: string): Promise<Observation> {
+  mkdirSync(directory, { recursive: true });
+  // A browser of its own for every round: none inherits caches, decoders or heat of another.
+  const browser = await launchChromium();
+  try {
+    const observed = await measure(browser, product, format, plan, directory);
+    const plain = { ...observed, cpuS: [...observed.cpuS], memoryBytes: [...observed.memoryBytes] };
+    writeFileSync(join(directory, "observation.json"), JSON.stringify(plain));
+    process.stderr.write(`${table([judge([observed])])}\n`);
+    return observed;
+  } finally {
+    await browser.close();
   }
-  const runs = observations.map(([, observed]) => judge(observed));
+}
+
+/** Measures all products at one format. Rounds take turns: a machine that is busier for a while is so for all of them. */
+async function measureFormat(name: string, format: Format, chosen: Options, results: string): Promise<Run[]> {
+  const observations = new Map<Product, Observation[]>(chosen.products.map((product) => [product, []]));
+  const presses = Math.ceil(chosen.inputs / chosen.rounds);
+  for (let round = 1; round <= chosen.rounds; round++) {
+    for (const [product, observed] of observations) {
+      process.stderr.write(`${name}, round ${round}: ${product.name}\n`);
+      const plan = { presses, seed: chosen.seed + round, warmUpMs: WARM_UP_MS };
+      observed.push(await observe(product, format, plan, join(results, `${product.name}-${name}-${round}`)));
+    }
+  }
+  const series = [...observations].map(([product, rounds]) => ({ name: product.name, valuesMs: clickToPhotonMs(rounds) }));
+  writeFileSync(join(results, `${name}.svg`), plot(`Click to photon at ${name}`, series));
+  return [...observations.values()].map(([first, ...more]) => {
+    if (!first) throw new Error("a product without a round");
+    return judge([first, ...more]);
+  });
+}
+
+async function main(): Promise<void> {
+  const chosen = options();
+  const results = join(ROOT, "bench-results", `latency-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`);
+  mkdirSync(results, { recursive: true });
+  const runs: Run[] = [];
+  for (const name of chosen.formats) {
+    const format = FORMATS[name];
+    if (format) runs.push(...(await measureFormat(name, format, chosen, results)));
+  }
   const report = { runs, ratios: allRatios(runs) };
   writeFileSync(join(results, "report.json"), JSON.stringify(report, undefined, 2));
   process.stdout.write(`${table(runs)}\n\nplots, logs and raw observations: ${results}\n${JSON.stringify(report)}\n`);
