@@ -1,11 +1,6 @@
 //! A streamer that speaks the contract of `api::streamer` and does nothing else: the agent's tests run it in the place of
 //! `kite-streamer`. What it does wrong is said by the file `behaviour` beside its runtime directory.
 
-#![expect(
-    clippy::expect_used,
-    clippy::zombie_processes,
-    reason = "the game must outlive this; a program of tests: a failure here is the test's failure"
-)]
 #![expect(clippy::expect_used, reason = "what goes wrong here fails the test that runs it")]
 
 use std::fs;

@@ -1,7 +1,5 @@
 //! A `kite up` in a directory of its own.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests: a failure here is the test's failure")]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,7 +1,5 @@
 //! An agent in a directory of its own, and the control plane's end of its link.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper of tests: a failure here is the test's failure")]
-
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
