@@ -97,6 +97,7 @@ impl Start {
             variables.push((name.clone(), expand(value, &values)));
         }
         sandbox.env = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        sandbox.runtime.extra.extend(manifest.launch.command.first().and_then(|program| settings_of(program)));
         sandbox.package = Some(desired.package_dir.clone());
         sandbox.layer_dir = Some(self.place.layer.clone());
         sandbox.sockets = Sockets {
@@ -210,4 +211,29 @@ pub(crate) fn meaning(exit: Exit, clean_codes: &[u8]) -> (EndReason, String) {
 pub(crate) fn home_source(desired: &DesiredInstance) -> Option<PathBuf> {
     let home = desired.manifest.launch.home.as_ref()?;
     Some(Path::new(&desired.package_dir).join(home.as_str()))
+}
+/// Where the distribution keeps the settings of a game of its own: `/etc/NAME` for `/usr/games/NAME`. Programs elsewhere get
+/// nothing of `/etc`, so that a package cannot ask for what is not a game's.
+fn settings_of(program: &str) -> Option<PathBuf> {
+    let name = program.strip_prefix("/usr/games/")?;
+    let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+    plain.then(|| Path::new("/etc").join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_games_of_the_distribution_see_their_settings() {
+        let check = |program: &str, expected: Option<&str>| {
+            assert_eq!(settings_of(program), expected.map(PathBuf::from), "{program}");
+        };
+        check("/usr/games/armagetronad", Some("/etc/armagetronad"));
+        check("/usr/bin/ssh", None);
+        check("/app/ssl", None);
+        check("/usr/games/", None);
+        check("/usr/games/..", None);
+        check("/usr/games/../bin/ssh", None);
+    }
 }
