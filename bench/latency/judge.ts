@@ -5,8 +5,6 @@ import type { Shown } from "e2e/lib/probe-page.ts";
 import { COMMITTED_MODULUS_MS } from "e2e/lib/strip.ts";
 import type { Answer, Observation } from "./measure.ts";
 
-/** The probe's ticks come this far apart. */
-const TICK_MS = 1000 / 60;
 /** A run in which the probe's own ticks were later than this at the 99th percentile says more about the machine than about the product. */
 const STARVED_LATE_MS = 5;
 /** Chromium must have drawn at least this share of 60 frames a second, or the measuring itself was starved. */
@@ -78,7 +76,7 @@ export function ageMs(frame: Shown, pageToMonotonicMs: number): number {
 export function legs(answer: Answer, pageToMonotonicMs: number): { input: number; application: number; picture: number } {
   const { press, shown } = answer;
   // The frame that was seen may be a later one than the first with this input, when that one was skipped.
-  const picture = ageMs(shown, pageToMonotonicMs) + shown.since * TICK_MS;
+  const picture = ageMs(shown, pageToMonotonicMs) + shown.sinceMs;
   return { input: shown.atMs - press.atMs - picture - shown.applicationMs, application: shown.applicationMs, picture };
 }
 
@@ -115,7 +113,8 @@ export function judge(rounds: readonly [Observation, ...Observation[]]): Run {
   const isDisplay = (name: string): boolean => first.displayNames.includes(name);
   const displayCpuS = total((round) => sum([...round.cpuS].filter(([name]) => isDisplay(name)).map(([, cpuS]) => cpuS)));
   const lateMs = percentile(rounds.flatMap((round) => round.shown.map((frame) => frame.lateMs)), 99);
-  const animationFps = total((round) => round.animationFrames) / seconds;
+  const shownSeconds = total((round) => round.shownSeconds);
+  const animationFps = total((round) => round.animationFrames) / shownSeconds;
   return {
     product: first.product,
     width: first.format.width,
@@ -126,7 +125,7 @@ export function judge(rounds: readonly [Observation, ...Observation[]]): Run {
     median_ms: rounded(percentile(totals, 50)),
     p95_ms: rounded(percentile(totals, 95)),
     p99_ms: rounded(percentile(totals, 99)),
-    fps: rounded(total((round) => new Set(round.shown.map((frame) => frame.frame)).size) / seconds),
+    fps: rounded(total((round) => new Set(round.shown.map((frame) => frame.frame)).size) / shownSeconds),
     frame_age_ms: rounded(percentile(ages, 50)),
     frame_age_p95_ms: rounded(percentile(ages, 95)),
     server_cpu: rounded(total((round) => sum(round.cpuS.values())) / seconds, 3),

@@ -44,6 +44,9 @@ export interface Observation {
   readonly answers: readonly Answer[];
   readonly lost: number;
   readonly shown: readonly Shown[];
+  /** By the page's clock: the time in which frames were looked at. */
+  readonly shownSeconds: number;
+  /** The time over which CPU and bytes were counted. */
   readonly seconds: number;
   /** Page clock + this = CLOCK_MONOTONIC in milliseconds. */
   readonly pageToMonotonicMs: number;
@@ -167,6 +170,7 @@ async function observe(page: Page, running: Running, product: string, format: Fo
     answers: pair(recording.presses, recording.shown),
     lost,
     shown: recording.shown,
+    shownSeconds: recording.spanMs / 1000,
     seconds,
     pageToMonotonicMs: await pageToMonotonicMs(session),
     cpuS: cpuBetween(before.filter(isProduct), after.filter(isProduct)),

@@ -10,7 +10,7 @@ import type { Observation } from "../latency/measure.ts";
 /** A frame that was committed 20 ms before it was shown, by clocks that are 1000 ms apart. */
 function frame(atMs: number, number: number, toggles: number, more: Partial<Shown> = {}): Shown {
   const committedMs = (atMs + 1000 - 20) % (2 ** 20 / 10);
-  return { atMs, frame: number, toggles, applicationMs: 8, lateMs: 0, committedMs, since: 0, ...more };
+  return { atMs, frame: number, toggles, applicationMs: 8, lateMs: 0, committedMs, sinceMs: 0, ...more };
 }
 
 function press(atMs: number): Press {
@@ -50,6 +50,7 @@ function observation(product: string, latencyMs: number): Observation {
     answers: pair(presses, shown),
     lost: 0,
     shown,
+    shownSeconds: 3,
     seconds: 3,
     pageToMonotonicMs: 1000,
     cpuS: new Map([["server", 1.2], ["Xvfb", 0.3]]),

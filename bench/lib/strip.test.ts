@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { decodeStrip } from "e2e/lib/strip.ts";
 
 // The same vector as in `crates/probe/src/strip.rs`.
-const GOLDEN = "10100000000000000100000011000000010100100110000000000000000001100111010011111111";
+const GOLDEN = "10100000000000000100000011000000010100100110000000000000000001000010011101010111";
 
 function cells(text: string): boolean[] {
   return [...text].map((cell) => cell === "1");
@@ -17,12 +17,12 @@ test("the probe's golden strip is decoded", () => {
     applicationMs: 0.5,
     lateMs: 2,
     committedMs: 0x80001 / 10,
-    since: 9,
+    sinceMs: 4.5,
   });
 });
 
 test("any single wrong cell outside the block is noticed", () => {
-  for (let index = 0; index < 74; index++) {
+  for (let index = 0; index < 78; index++) {
     const wrong = cells(GOLDEN);
     wrong[index] = !wrong[index];
     assert.equal(decodeStrip(wrong), undefined, `cell ${index}`);

@@ -47,6 +47,8 @@ export function kite(name: string, probe: "probe-x11" | "probe-wayland"): Produc
           if (!statistics) return {};
           const { frameAgeMs, inputToPhotonMs, legs } = statistics.latency;
           const figures: Record<string, number> = {};
+          const inbound = (await page.evaluate(() => window.kiteBench?.inboundVideo() ?? [])) ?? [];
+          figures["decoded_fps"] = Math.max(0, ...inbound.map((entry) => Number(entry["framesPerSecond"] ?? 0)));
           if (statistics.decodeMs !== null) figures["decode_ms"] = statistics.decodeMs;
           if (frameAgeMs) figures["frame_age_ms"] = frameAgeMs.median;
           if (inputToPhotonMs) figures["input_to_photon_ms"] = inputToPhotonMs.median;

@@ -29,6 +29,8 @@ export interface Press {
 export interface Recording {
   readonly shown: Shown[];
   readonly presses: Press[];
+  /** Time since the last take. */
+  readonly spanMs: number;
   /** Animation frames since the last take, and the longest time between two. */
   readonly animationFrames: number;
   readonly longestAnimationGapMs: number;
@@ -82,6 +84,7 @@ let looks: number[] = [];
 let unreadable = 0;
 let animationFrames = 0;
 let longestAnimationGapMs = 0;
+let takenMs = performance.now();
 let lastAnimationMs = performance.now();
 let picture: Picture | undefined;
 let lastNewMs = 0;
@@ -238,6 +241,7 @@ window.kiteBench = {
   take() {
     const sorted = looks.sort((a, b) => a - b);
     const recording: Recording = {
+      spanMs: performance.now() - takenMs,
       shown,
       presses,
       animationFrames,
@@ -247,6 +251,7 @@ window.kiteBench = {
       source: picture ? `${picture.tagName.toLowerCase()} ${widthOf(picture)} wide` : "none",
     };
     [shown, presses, looks, unreadable, animationFrames, longestAnimationGapMs] = [[], [], [], 0, 0, 0];
+    takenMs = performance.now();
     return recording;
   },
   toggles: () => togglesShown,

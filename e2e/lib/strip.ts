@@ -21,8 +21,8 @@ export interface Strip {
   readonly lateMs: number;
   /** Commit of this frame by CLOCK_MONOTONIC, modulo {@link COMMITTED_MODULUS_MS}. */
   readonly committedMs: number;
-  /** Frames since the one that first showed the newest input; saturates at 15. */
-  readonly since: number;
+  /** From the commit that first showed the newest input to this one; saturates at 127.5. */
+  readonly sinceMs: number;
 }
 
 /** {@link Strip.committedMs} wraps here: 2^20 units of 100 microseconds. */
@@ -49,14 +49,14 @@ export function decodeStrip(cells: readonly boolean[]): Strip | undefined {
   const second = COLUMNS;
   const frames = [cells[0], cells[1], cells[second], cells[second + 1]];
   if (frames[0] !== true || frames[1] !== false || frames[2] !== false || frames[3] !== true) return undefined;
-  const data = [...cells.slice(2, COLUMNS), ...cells.slice(second + 2, second + 26)];
-  if (crc8(data) !== number(cells, second + 26, 8)) return undefined;
+  const data = [...cells.slice(2, COLUMNS), ...cells.slice(second + 2, second + 30)];
+  if (crc8(data) !== number(cells, second + 30, 8)) return undefined;
   return {
     frame: number(cells, 2, 16),
     toggles: number(cells, 18, 8),
     applicationMs: number(cells, 26, 10) / 10,
     lateMs: number(cells, 36, 4),
     committedMs: number(cells, second + 2, 20) / 10,
-    since: number(cells, second + 22, 4),
+    sinceMs: number(cells, second + 22, 8) / 2,
   };
 }

@@ -1,4 +1,4 @@
-//! Monotonic time and the probe's own 60 Hz tick.
+//! Monotonic time and the probe's own tick.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -9,32 +9,39 @@ pub fn now_us() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
 }
 
+/// The probe's rate, in thousandths of a hertz.
+///
+/// Not exactly 60 Hz: two clocks of the same rate keep the phase that they happen to have, and then one run measures a
+/// lucky phase between application, capture and display, and the next an unlucky one, 16 ms apart. At 59.9 Hz every
+/// phase comes by within ten seconds. Further away would cost frames: at 59 Hz one of sixty.
+pub const RATE_MHZ: u64 = 59_900;
+
 /// A steady beat that never drifts: tick `n` is due at `start + n / rate`.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticker {
     start_us: u64,
     ticks: u64,
-    per_second: u64,
+    rate_mhz: u64,
 }
 
 impl Ticker {
-    /// A beat of `per_second`, its first tick due now.
+    /// A beat of `rate_mhz` thousandths of a hertz, its first tick due now.
     #[must_use]
-    pub fn new(per_second: u16, now_us: u64) -> Ticker {
-        Ticker { start_us: now_us, ticks: 0, per_second: u64::from(per_second.max(1)) }
+    pub fn new(rate_mhz: u64, now_us: u64) -> Ticker {
+        Ticker { start_us: now_us, ticks: 0, rate_mhz: rate_mhz.max(1) }
     }
 
     /// When the next tick is due, in microseconds.
     #[must_use]
     pub fn due_us(&self) -> u64 {
-        self.start_us + self.ticks * 1_000_000 / self.per_second
+        self.start_us + self.ticks * 1_000_000_000 / self.rate_mhz
     }
 
     /// Takes the tick that is due and returns how late it is, in microseconds; `None` before its time. Ticks that were
     /// missed altogether are skipped, as a game that fell behind does.
     pub fn take(&mut self, now_us: u64) -> Option<u64> {
         let late_us = now_us.checked_sub(self.due_us())?;
-        let missed = late_us * self.per_second / 1_000_000;
+        let missed = late_us * self.rate_mhz / 1_000_000_000;
         self.ticks += 1 + missed;
         Some(late_us)
     }
@@ -54,7 +61,7 @@ mod tests {
 
     #[test]
     fn ticks_do_not_drift_and_missed_ones_are_skipped() {
-        let mut ticker = Ticker::new(60, 1000);
+        let mut ticker = Ticker::new(60_000, 1000);
         assert_eq!(ticker.take(1000), Some(0));
         assert_eq!(ticker.due_us(), 1000 + 16_666);
         assert_eq!(ticker.take(17_665), None);

@@ -1,6 +1,6 @@
 //! The measured applications' shared parts: the picture that tells its own numbers, the tick, the log.
 //!
-//! A probe draws a full-size moving picture at 60 Hz. Its top strip says, in black and white cells that survive a low
+//! A probe draws a full-size moving picture about sixty times a second. Its top strip says, in black and white cells that survive a low
 //! bitrate, which frame this is, how many inputs it has shown, and when it was committed; so whoever looks at the
 //! stream can measure it without asking the probe. `bench/latency` decodes the strip in the browser.
 //!

@@ -14,7 +14,7 @@ pub struct Report {
     toggles: u64,
     pending_us: Vec<u64>,
     application_us: u64,
-    toggled_at_frame: u64,
+    toggled_us: u64,
     late_us: Vec<u64>,
     draw_us: Vec<u64>,
     run_delay_us: u64,
@@ -41,7 +41,7 @@ impl Report {
         for received_us in std::mem::take(&mut self.pending_us) {
             self.toggles += 1;
             self.application_us = committed_us.saturating_sub(received_us);
-            self.toggled_at_frame = self.frames;
+            self.toggled_us = committed_us;
             eprintln!("probe: toggle={} received_us={received_us} committed_us={committed_us}", self.toggles);
         }
         crate::strip::Strip {
@@ -50,7 +50,7 @@ impl Report {
             application_100us: u16::try_from(self.application_us / 100).unwrap_or(1023).min(1023),
             late_ms: u8::try_from(late_us / 1000).unwrap_or(15).min(15),
             committed_100us: low_bits(committed_us / 100, 20),
-            since: u8::try_from(self.frames - self.toggled_at_frame).unwrap_or(15).min(15),
+            since_500us: u8::try_from(committed_us.saturating_sub(self.toggled_us) / 500).unwrap_or(u8::MAX),
         }
     }
 
@@ -114,7 +114,7 @@ mod tests {
         report.frame_done(0, 0);
         let next = report.strip(5_025_000, 99_000);
         assert_eq!((next.frame, next.toggles, next.application_100us, next.late_ms), (1, 1, 82, 15));
-        assert_eq!((strip.since, next.since), (0, 1));
+        assert_eq!((strip.since_500us, next.since_500us), (0, 33));
         report.toggles = 255;
         report.frames = 65_536;
         report.input(1);

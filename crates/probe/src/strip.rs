@@ -3,20 +3,20 @@
 //!
 //! ```text
 //! row 0:  1 0  frame:16  toggles:8  application:10  late:4
-//! row 1:  0 1  committed:20  since:4  check:8  block: 6 cells, all white when `toggles` is odd
+//! row 1:  0 1  committed:20  since:8  check:8  block: 2 cells, all white when `toggles` is odd
 //! ```
 //! `frame` counts drawn frames, `toggles` inputs shown, both wrapping. `application` is the time from the newest shown
 //! input's receipt to the commit of the frame that first showed it, `committed` this frame's commit by
 //! `CLOCK_MONOTONIC`, both in units of 100 microseconds, the first saturating, the second wrapping (104 s). `late` is
-//! how late this frame's tick was in milliseconds, `since` how many frames were drawn since the one that first showed
-//! the newest input, both saturating. `check` is a CRC-8 (polynomial 0x07) over the 62 bits before it, so a torn or blurred strip is told from a whole one. A cell is a fortieth of the picture's width.
+//! how late this frame's tick was in milliseconds, `since` how long ago the frame that first showed the newest input was
+//! committed, in units of 500 microseconds, both saturating. `check` is a CRC-8 (polynomial 0x07) over the 66 bits before it, so a torn or blurred strip is told from a whole one. A cell is a fortieth of the picture's width.
 
 /// Cells in a row.
 pub const COLUMNS: usize = 40;
 /// Rows.
 pub const ROWS: usize = 2;
 /// First column of the block in row 1.
-pub const BLOCK_COLUMN: usize = 34;
+pub const BLOCK_COLUMN: usize = 38;
 
 /// What one frame says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub struct Strip {
     pub late_ms: u8,
     /// When this frame is committed, in units of 100 microseconds, modulo 2^20.
     pub committed_100us: u32,
-    /// Frames since the one that first showed the newest input, at most 15.
-    pub since: u8,
+    /// From the commit that first showed the newest input to this one, in units of 500 microseconds, at most 255.
+    pub since_500us: u8,
 }
 
 fn push(cells: &mut Vec<bool>, value: u32, bits: u32) {
@@ -58,7 +58,7 @@ impl Strip {
         push(&mut cells, u32::from(self.late_ms.min(15)), 4);
         push(&mut cells, 0b01, 2);
         push(&mut cells, self.committed_100us & 0xF_FFFF, 20);
-        push(&mut cells, u32::from(self.since.min(15)), 4);
+        push(&mut cells, u32::from(self.since_500us), 8);
         let check = crc8(cells[2..COLUMNS].iter().chain(&cells[COLUMNS + 2..]).copied());
         push(&mut cells, u32::from(check), 8);
         cells.resize(COLUMNS * ROWS, self.toggles % 2 == 1);
@@ -72,19 +72,31 @@ mod tests {
 
     #[test]
     fn layout_is_the_documented_one() {
-        let strip =
-            Strip { frame: 0x8001, toggles: 3, application_100us: 5, late_ms: 2, committed_100us: 0x80001, since: 9 };
+        let strip = Strip {
+            frame: 0x8001,
+            toggles: 3,
+            application_100us: 5,
+            late_ms: 2,
+            committed_100us: 0x80001,
+            since_500us: 9,
+        };
         let text: String = strip.cells().iter().map(|&cell| if cell { '1' } else { '0' }).collect();
         // The decoder's test in `bench/lib/strip.test.ts` holds the same vector.
-        assert_eq!(text, "10100000000000000100000011000000010100100110000000000000000001100111010011111111");
+        assert_eq!(text, "10100000000000000100000011000000010100100110000000000000000001000010011101010111");
     }
 
     #[test]
     fn every_single_error_changes_the_check() {
-        let strip =
-            Strip { frame: 77, toggles: 9, application_100us: 80, late_ms: 0, committed_100us: 123_456, since: 0 };
+        let strip = Strip {
+            frame: 77,
+            toggles: 9,
+            application_100us: 80,
+            late_ms: 0,
+            committed_100us: 123_456,
+            since_500us: 0,
+        };
         let cells = strip.cells();
-        let data: Vec<bool> = cells[2..COLUMNS].iter().chain(&cells[COLUMNS + 2..COLUMNS + 26]).copied().collect();
+        let data: Vec<bool> = cells[2..COLUMNS].iter().chain(&cells[COLUMNS + 2..COLUMNS + 30]).copied().collect();
         let check = crc8(data.iter().copied());
         for index in 0..data.len() {
             let mut wrong = data.clone();

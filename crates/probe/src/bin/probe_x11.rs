@@ -1,9 +1,9 @@
-//! The probe as an X11 client: `MIT-SHM` images at its own precise 60 Hz, full size, following the screen's size.
+//! The probe as an X11 client: `MIT-SHM` images at its own precise beat, full size, following the screen's size.
 
 use std::os::fd::AsFd as _;
 
 use anyhow::Context as _;
-use probe::clock::{Ticker, now_us};
+use probe::clock::{RATE_MHZ, Ticker, now_us};
 use probe::picture::Painter;
 use probe::report::Report;
 use probe::shared_memory::SharedMemory;
@@ -18,8 +18,6 @@ use x11rb::protocol::xproto::{
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
-/// Frames per second.
-const RATE: u16 = 60;
 /// Segments: one with the server, one to draw into. A third would add a frame of delay on a slow server.
 const SEGMENTS: usize = 2;
 
@@ -45,7 +43,7 @@ struct Probe {
 fn main() -> anyhow::Result<()> {
     let (connection, screen) = x11rb::connect(None).context("no X display")?;
     let mut probe = Probe::new(connection, screen)?;
-    let mut ticker = Ticker::new(RATE, now_us());
+    let mut ticker = Ticker::new(RATE_MHZ, now_us());
     loop {
         while let Some(event) = probe.connection.poll_for_event()? {
             probe.event(&event)?;
