@@ -30,6 +30,8 @@ const FORMATS: Readonly<Record<string, Format>> = {
 const PRODUCTS: readonly Product[] = [
   kite("kite", "probe-x11"),
   kite("kite-wayland", "probe-wayland"),
+  // As in browsers that do not let a page read a track's frames.
+  kite("kite-video", "probe-x11", "delete window.MediaStreamTrackProcessor;"),
   selkies("websockets"),
   selkies("webrtc"),
 ];
@@ -37,6 +39,8 @@ const PRODUCTS: readonly Product[] = [
 const WARM_UP_MS = 5000;
 /** What the ratios are of. */
 const OURS = "kite";
+/** Measured when no product is named. */
+const OWN_BY_DEFAULT: readonly string[] = [OURS, "kite-wayland"];
 
 interface Options {
   readonly products: readonly Product[];
@@ -63,7 +67,7 @@ function options(): Options {
   const wanted = (product: Product): boolean =>
     values.product
       ? values.product.includes(product.name)
-      : product.name.startsWith(OURS) || values.peer.some((peer) => product.name.startsWith(peer));
+      : OWN_BY_DEFAULT.includes(product.name) || values.peer.some((peer) => product.name.startsWith(peer));
   const products = PRODUCTS.filter(wanted);
   if (products.length === 0) throw new Error(`no such product; there are ${PRODUCTS.map(({ name }) => name).join(", ")}`);
   const [inputs, rounds, seed] = [Number(values.inputs), Number(values.rounds), Number(values.seed)];

@@ -147,7 +147,7 @@ async function browserCpuS(page: Page): Promise<number> {
 
 /** Watches a product that runs. */
 async function observe(page: Page, running: Running, product: string, format: Format, plan: Plan): Promise<Observation> {
-  await page.addInitScript({ content: await probeScript() });
+  await page.addInitScript({ content: `${await probeScript()}\n${running.script ?? ""}` });
   await page.goto(running.url, { waitUntil: "domcontentloaded" });
   await sleep(1500);
   await running.prepare(page);

@@ -10,6 +10,8 @@ export interface Running {
   readonly roots: readonly number[];
   /** Names of the processes that are the display server. */
   readonly displayNames: readonly string[];
+  /** Runs in the page before anything of the product. */
+  readonly script?: string;
   /** Whatever the page needs before a stream flows and takes keys. */
   prepare(page: Page): Promise<void>;
   /** Bytes sent to the page so far, and how they are counted. */

@@ -29,6 +29,23 @@ export interface ProgramOptions {
   readonly log: string;
 }
 
+/** Groups that run: a test that is interrupted takes them with it. */
+const groups = new Set<number>();
+
+process.on("exit", () => {
+  for (const group of groups) {
+    try {
+      // Not SIGKILL: they have children, mounts and sockets of their own to take back.
+      process.kill(-group, "SIGTERM");
+    } catch {
+      // Gone already.
+    }
+  }
+});
+for (const [name, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
+  process.once(name, () => process.exit(code));
+}
+
 /** Starts a program in a process group of its own. */
 export function start(options: ProgramOptions): Program {
   const log = openSync(options.log, "w");
@@ -43,6 +60,8 @@ export function start(options: ProgramOptions): Program {
   child.on("error", (error) => (failure.error = error));
   if (child.pid === undefined) throw new Error(`${options.name}: cannot start ${options.command}`);
   const pid = child.pid;
+  groups.add(pid);
+  child.on("exit", () => groups.delete(pid));
   const ended = (): boolean => child.exitCode !== null || child.signalCode !== null;
   const signal = (name: NodeJS.Signals): void => {
     try {
