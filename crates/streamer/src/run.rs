@@ -187,6 +187,7 @@ impl Stage {
             cursor: Cursor::Named("default".into()),
             pointer_mode: PointerMode::Absolute,
             codec: None,
+            has_drawn: false,
             hub: hub.clone(),
             runtime_dir: self.runtime_dir.clone(),
             next_statistics: now + STATISTICS_EVERY,
@@ -261,6 +262,8 @@ struct Director {
     cursor: Cursor,
     pointer_mode: PointerMode,
     codec: Option<VideoCodec>,
+    /// The game drew at least once.
+    has_drawn: bool,
     hub: SyncSender<Event>,
     runtime_dir: std::path::PathBuf,
     next_statistics: Instant,
@@ -304,7 +307,10 @@ impl Director {
             Event::Lost => self.lost(),
             Event::Hello => self.greet(),
             Event::Resize(wanted) => self.resize(wanted),
-            Event::FirstFrame => self.tell_agent(&FromStreamer::FirstFrame),
+            Event::FirstFrame => {
+                self.has_drawn = true;
+                self.tell_agent(&FromStreamer::FirstFrame);
+            }
             Event::SizeChanged(size) => {
                 self.size = size;
                 let (width, height) = dimensions(size);
@@ -382,7 +388,10 @@ impl Director {
             self.codec = codec;
             let matrix = codec.map_or(ColorMatrix::default(), encode::VideoSettings::matrix_for);
             self.source.set_matrix(matrix);
-            self.source.request_frame();
+            // Not before the game drew: a picture made for the player is no sign of life of the game.
+            if self.has_drawn {
+                self.source.request_frame();
+            }
         }
         self.video.watch(codec);
         tracing::info!(?codec, "player connected");
