@@ -1,14 +1,12 @@
 /** Turns an observation into figures. Pure. */
 
 import { percentile, rounded } from "../lib/percentiles.ts";
-import type { Shown } from "e2e/lib/probe-page.ts";
 import { COMMITTED_MODULUS_MS } from "e2e/lib/strip.ts";
 import type { Answer, Observation } from "./measure.ts";
+import type { Shown } from "./screen.ts";
 
 /** A run in which the probe's own ticks were later than this at the 99th percentile says more about the machine than about the product. */
 const STARVED_LATE_MS = 5;
-/** Chromium must have drawn at least this share of 60 frames a second, or the measuring itself was starved. */
-const STARVED_ANIMATION_SHARE = 0.97;
 
 /** Median, 95th and 99th percentile in milliseconds. */
 export interface Spread {
@@ -42,7 +40,7 @@ export interface Run {
   readonly memory_mb: number;
   readonly mbit_s: number;
   readonly mbit_by: string;
-  /** The application has the input -> the page shows it: median. */
+  /** The application has the input -> the display shows it: median. */
   readonly event_to_photon_ms: number;
   readonly event_to_photon_p95_ms: number;
   /** Legs of the way of an input, medians. */
@@ -51,12 +49,9 @@ export interface Run {
   readonly load_before: number;
   readonly load_after: number;
   readonly probe_late_p99_ms: number;
-  readonly animation_fps: number;
-  readonly longest_animation_gap_ms: number;
-  /** Cost of one look at the picture in the page, the same share for every product: median. */
-  readonly look_ms: number;
-  readonly source: string;
-  /** The probe or the browser did not get the processor in time: compare with care. */
+  /** Longest time between two frames on the display. */
+  readonly longest_gap_ms: number;
+  /** The probe did not get the processor in time: compare with care. */
   readonly starved: boolean;
 }
 
@@ -68,20 +63,24 @@ function unwrapped(differenceMs: number): number {
 }
 
 /** Age of a frame when it was shown. */
-export function ageMs(frame: Shown, pageToMonotonicMs: number): number {
-  return unwrapped(frame.atMs + pageToMonotonicMs - frame.committedMs);
+export function ageMs(frame: Shown): number {
+  return unwrapped(frame.atMs - frame.committedMs);
 }
 
-/** Legs of one answered input: page -> application, application -> its commit, commit -> shown. */
-export function legs(answer: Answer, pageToMonotonicMs: number): { input: number; application: number; picture: number } {
+/** Legs of one answered input: key -> application, application -> its commit, commit -> shown. */
+export function legs(answer: Answer): { input: number; application: number; picture: number } {
   const { press, shown } = answer;
   // The frame that was seen may be a later one than the first with this input, when that one was skipped.
-  const picture = ageMs(shown, pageToMonotonicMs) + shown.sinceMs;
+  const picture = ageMs(shown) + shown.sinceMs;
   return { input: shown.atMs - press.atMs - picture - shown.applicationMs, application: shown.applicationMs, picture };
 }
 
 function sum(values: Iterable<number>): number {
   return [...values].reduce((total, value) => total + value, 0);
+}
+
+function longestGapMs(shown: readonly Shown[]): number {
+  return shown.reduce((longest, { atMs }, index) => Math.max(longest, atMs - (shown[index - 1]?.atMs ?? atMs)), 0);
 }
 
 /** The way of every input, in milliseconds. */
@@ -107,14 +106,12 @@ export function judge(rounds: readonly [Observation, ...Observation[]]): Run {
   const total = (of: (round: Observation) => number): number => sum(rounds.map(of));
   const seconds = total((round) => round.seconds);
   const totals = clickToPhotonMs(rounds);
-  const parts = rounds.flatMap((round) => round.answers.map((answer) => legs(answer, round.pageToMonotonicMs)));
+  const parts = rounds.flatMap((round) => round.answers.map(legs));
   const afterEvent = parts.map((part) => part.application + part.picture);
-  const ages = rounds.flatMap((round) => round.shown.map((frame) => ageMs(frame, round.pageToMonotonicMs)));
+  const ages = rounds.flatMap((round) => round.shown.map(ageMs));
   const isDisplay = (name: string): boolean => first.displayNames.includes(name);
   const displayCpuS = total((round) => sum([...round.cpuS].filter(([name]) => isDisplay(name)).map(([, cpuS]) => cpuS)));
   const lateMs = percentile(rounds.flatMap((round) => round.shown.map((frame) => frame.lateMs)), 99);
-  const shownSeconds = total((round) => round.shownSeconds);
-  const animationFps = total((round) => round.animationFrames) / shownSeconds;
   return {
     product: first.product,
     width: first.format.width,
@@ -125,7 +122,7 @@ export function judge(rounds: readonly [Observation, ...Observation[]]): Run {
     median_ms: rounded(percentile(totals, 50)),
     p95_ms: rounded(percentile(totals, 95)),
     p99_ms: rounded(percentile(totals, 99)),
-    fps: rounded(total((round) => new Set(round.shown.map((frame) => frame.frame)).size) / shownSeconds),
+    fps: rounded(total((round) => new Set(round.shown.map((frame) => frame.frame)).size) / seconds),
     frame_age_ms: rounded(percentile(ages, 50)),
     frame_age_p95_ms: rounded(percentile(ages, 95)),
     server_cpu: rounded(total((round) => sum(round.cpuS.values())) / seconds, 3),
@@ -145,11 +142,8 @@ export function judge(rounds: readonly [Observation, ...Observation[]]): Run {
     load_before: rounded(first.loadBefore, 2),
     load_after: rounded(last.loadAfter, 2),
     probe_late_p99_ms: rounded(lateMs),
-    animation_fps: rounded(animationFps),
-    longest_animation_gap_ms: rounded(Math.max(...rounds.map((round) => round.longestAnimationGapMs))),
-    look_ms: rounded(percentile(rounds.map((round) => round.lookMs), 50), 2),
-    source: last.source,
-    starved: lateMs > STARVED_LATE_MS || animationFps < 60 * STARVED_ANIMATION_SHARE,
+    longest_gap_ms: rounded(Math.max(...rounds.map(({ shown }) => longestGapMs(shown)))),
+    starved: lateMs > STARVED_LATE_MS,
   };
 }
 

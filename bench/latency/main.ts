@@ -1,7 +1,7 @@
 /**
  * `./x bench latency [--peer selkies] [--product NAME ...] [--format 720p60 ...] [--inputs N] [--rounds N] [--seed N]`
  *
- * Click-to-photon of Kite and its peers in real Chromium, with the same probe, the same page script and the same keys.
+ * Click-to-photon of Kite and its peers in real Chromium, with the same probe, the same camera on the display and the same keys.
  * The last line of standard output is one JSON object.
  */
 
@@ -9,7 +9,6 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { launchChromium } from "e2e/lib/browser.ts";
 import { ROOT } from "e2e/lib/kite.ts";
 import type { Format } from "e2e/lib/session.ts";
 
@@ -118,17 +117,11 @@ function allRatios(runs: readonly Run[]): Record<string, Ratios> {
 /** Starts one product, watches it once, keeps what was seen in `directory`. */
 async function observe(product: Product, format: Format, plan: Plan, directory: string): Promise<Observation> {
   mkdirSync(directory, { recursive: true });
-  // A browser of its own for every round: none inherits caches, decoders or heat of another.
-  const browser = await launchChromium();
-  try {
-    const observed = await measure(browser, product, format, plan, directory);
-    const plain = { ...observed, cpuS: [...observed.cpuS], memoryBytes: [...observed.memoryBytes] };
-    writeFileSync(join(directory, "observation.json"), JSON.stringify(plain));
-    process.stderr.write(`${table([judge([observed])])}\n`);
-    return observed;
-  } finally {
-    await browser.close();
-  }
+  const observed = await measure(product, format, plan, directory);
+  const plain = { ...observed, cpuS: [...observed.cpuS], memoryBytes: [...observed.memoryBytes] };
+  writeFileSync(join(directory, "observation.json"), JSON.stringify(plain));
+  process.stderr.write(`${table([judge([observed])])}\n`);
+  return observed;
 }
 
 /** Measures all products at one format. Rounds take turns: a machine that is busier for a while is so for all of them. */

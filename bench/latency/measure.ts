@@ -1,15 +1,13 @@
-/** Measures one product at one format: opens its page, presses keys, watches the picture. */
+/** Measures one product at one format: opens its page, presses keys, watches the display. */
 
 import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { Browser, CDPSession, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
 import { NAME_HELPER } from "e2e/lib/browser.ts";
-import type { Press, Shown } from "e2e/lib/probe-page.ts";
-import { PROBE_KEY, probeScript, take, toggles } from "e2e/lib/probe.ts";
 import { until } from "e2e/lib/programs.ts";
 import type { Format } from "e2e/lib/session.ts";
 
@@ -17,6 +15,9 @@ import { seeded } from "../lib/percentiles.ts";
 import { cpuBetween, tree } from "../lib/processes.ts";
 import type { Usage } from "../lib/processes.ts";
 import type { Product, Running } from "../products/product.ts";
+import { KEEP_PEERS } from "../products/traffic.ts";
+import { fitWindow, openCamera, openScreen } from "./screen.ts";
+import type { Camera, Press, Screen, Shown } from "./screen.ts";
 
 /** After this an input counts as lost. A connection that needs longer is broken, not slow. */
 const LOST_AFTER_MS = 1500;
@@ -31,7 +32,7 @@ export interface Plan {
   readonly warmUpMs: number;
 }
 
-/** One press and the frame that first showed it, in milliseconds of the page's clock. */
+/** One press and the frame that first showed it, in milliseconds of CLOCK_MONOTONIC. */
 export interface Answer {
   readonly press: Press;
   readonly shown: Shown;
@@ -44,12 +45,8 @@ export interface Observation {
   readonly answers: readonly Answer[];
   readonly lost: number;
   readonly shown: readonly Shown[];
-  /** By the page's clock: the time in which frames were looked at. */
-  readonly shownSeconds: number;
-  /** The time over which CPU and bytes were counted. */
+  /** The time over which frames, CPU and bytes were counted. */
   readonly seconds: number;
-  /** Page clock + this = CLOCK_MONOTONIC in milliseconds. */
-  readonly pageToMonotonicMs: number;
   readonly cpuS: ReadonlyMap<string, number>;
   readonly displayNames: readonly string[];
   readonly browserCpuS: number;
@@ -58,41 +55,22 @@ export interface Observation {
   readonly bytesBy: string;
   readonly loadBefore: number;
   readonly loadAfter: number;
-  readonly animationFrames: number;
-  readonly longestAnimationGapMs: number;
-  readonly unreadable: number;
-  readonly lookMs: number;
-  readonly source: string;
   readonly ownFigures: Readonly<Record<string, number>>;
 }
 
-/** Page clock to CLOCK_MONOTONIC: Chromium's ticks are that clock, and it tells when the page's clock was zero. */
-async function pageToMonotonicMs(session: CDPSession): Promise<number> {
-  await session.send("Performance.enable", { timeDomain: "timeTicks" });
-  const { metrics } = await session.send("Performance.getMetrics");
-  const start = metrics.find((metric) => metric.name === "NavigationStart")?.value;
-  if (start === undefined) throw new Error("Chromium does not say when the navigation began");
-  return start * 1000;
-}
-
-async function pressKey(session: CDPSession): Promise<void> {
-  await session.send("Input.dispatchKeyEvent", { type: "keyDown", text: PROBE_KEY.key, ...PROBE_KEY });
-  await session.send("Input.dispatchKeyEvent", { type: "keyUp", ...PROBE_KEY });
-}
-
 /** Presses keys at random moments; returns how many were never seen. */
-async function pressMany(page: Page, session: CDPSession, plan: Plan): Promise<number> {
+async function pressMany(camera: Camera, plan: Plan): Promise<number> {
   const random = seeded(plan.seed);
-  let expected = await toggles(page);
+  let expected = camera.toggles();
   let lost = 0;
   for (let index = 0; index < plan.presses; index++) {
-    await pressKey(session);
+    camera.press();
     expected++;
     await sleep(200 + 200 * random());
-    for (const deadline = Date.now() + LOST_AFTER_MS; (await toggles(page)) < expected; await sleep(20)) {
+    for (const deadline = Date.now() + LOST_AFTER_MS; camera.toggles() < expected; await sleep(20)) {
       if (Date.now() < deadline) continue;
       lost++;
-      expected = await toggles(page);
+      expected = camera.toggles();
       break;
     }
   }
@@ -126,13 +104,14 @@ function memory(usages: readonly Usage[]): Map<string, number> {
   return result;
 }
 
-async function steady(page: Page): Promise<void> {
-  await until("a readable picture of the probe", async () => (await toggles(page)) >= 0, 40_000);
+async function steady(camera: Camera, format: Format): Promise<void> {
+  await until("a readable picture of the probe", () => camera.toggles() >= 0, 40_000);
+  camera.click(format.width / 2, format.height / 2);
   await until("keys that reach the probe", async () => {
-    const before = await toggles(page);
-    await page.keyboard.press(PROBE_KEY.code);
-    await sleep(300);
-    return (await toggles(page)) > before;
+    const before = camera.toggles();
+    camera.press();
+    await sleep(400);
+    return camera.toggles() > before;
   });
 }
 
@@ -146,33 +125,27 @@ async function browserCpuS(page: Page): Promise<number> {
 }
 
 /** Watches a product that runs. */
-async function observe(page: Page, running: Running, product: string, format: Format, plan: Plan): Promise<Observation> {
-  await page.addInitScript({ content: `${await probeScript()}\n${running.script ?? ""}` });
-  await page.goto(running.url, { waitUntil: "domcontentloaded" });
-  await sleep(1500);
-  await running.prepare(page);
-  await steady(page);
+async function observe(page: Page, camera: Camera, running: Running, product: string, format: Format, plan: Plan): Promise<Observation> {
+  await steady(camera, format);
   await sleep(plan.warmUpMs);
-  const session = await page.context().newCDPSession(page);
-  await take(page);
 
   const [before, browserBefore, loadBefore] = [tree(running.roots), await browserCpuS(page), loadavg()[0] ?? 0];
-  const [trafficBefore, beganMs] = [await running.traffic(page), performance.now()];
-  const lost = await pressMany(page, session, plan);
+  const trafficBefore = await running.traffic(page);
+  camera.take();
+  const beganMs = performance.now();
+  const lost = await pressMany(camera, plan);
   const seconds = (performance.now() - beganMs) / 1000;
+  const { shown, presses } = camera.take();
   const [after, browserAfter, traffic] = [tree(running.roots), await browserCpuS(page), await running.traffic(page)];
-  const recording = await take(page);
 
   const isProduct = (usage: Usage): boolean => !usage.name.startsWith(PROBE_NAME);
   return {
     product,
     format,
-    answers: pair(recording.presses, recording.shown),
+    answers: pair(presses, shown),
     lost,
-    shown: recording.shown,
-    shownSeconds: recording.spanMs / 1000,
+    shown,
     seconds,
-    pageToMonotonicMs: await pageToMonotonicMs(session),
     cpuS: cpuBetween(before.filter(isProduct), after.filter(isProduct)),
     displayNames: running.displayNames,
     browserCpuS: browserAfter - browserBefore,
@@ -181,38 +154,45 @@ async function observe(page: Page, running: Running, product: string, format: Fo
     bytesBy: traffic.by,
     loadBefore,
     loadAfter: loadavg()[0] ?? 0,
-    animationFrames: recording.animationFrames,
-    longestAnimationGapMs: recording.longestAnimationGapMs,
-    unreadable: recording.unreadable,
-    lookMs: recording.lookMs,
-    source: recording.source,
     ownFigures: (await running.ownFigures?.(page)) ?? {},
   };
 }
 
-/** Starts the product, watches it in a page of its own, stops it. */
-export async function measure(
-  browser: Browser,
-  product: Product,
-  format: Format,
-  plan: Plan,
-  directory: string,
-): Promise<Observation> {
-  const running = await product.start(format, directory);
-  const context = await browser.newContext({ viewport: { width: format.width, height: format.height } });
-  await context.addInitScript({ content: NAME_HELPER });
+/** Opens the product's page on the screen and watches it. */
+async function watch(screen: Screen, running: Running, product: string, format: Format, plan: Plan, directory: string): Promise<Observation> {
+  const context = await screen.browser.newContext({ viewport: null });
+  await context.addInitScript({ content: `${NAME_HELPER}\n${KEEP_PEERS}\n${running.script ?? ""}` });
   const page = await context.newPage();
   const console: string[] = [];
   page.on("console", (message) => console.push(message.text()));
   page.on("pageerror", (error) => console.push(`error: ${error.message}`));
+  const place = await fitWindow(page, format);
+  const camera = openCamera(screen, format, place);
   try {
-    return await observe(page, running, product.name, format, plan);
+    await page.goto(running.url, { waitUntil: "domcontentloaded" });
+    await running.prepare(page);
+    return await observe(page, camera, running, product, format, plan);
   } catch (error) {
     await page.screenshot({ path: join(directory, "failure.png") });
     throw error;
   } finally {
     writeFileSync(join(directory, "console.log"), console.join("\n"));
+    await camera.stop();
     await context.close();
-    await running.stop();
+  }
+}
+
+/** Starts the product, watches it on a screen and in a browser of its own, stops it: no round inherits anything of another. */
+export async function measure(product: Product, format: Format, plan: Plan, directory: string): Promise<Observation> {
+  const screen = await openScreen(format, directory);
+  try {
+    const running = await product.start(format, directory);
+    try {
+      return await watch(screen, running, product.name, format, plan, directory);
+    } finally {
+      await running.stop();
+    }
+  } finally {
+    await screen.stop();
   }
 }

@@ -1,20 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import type { Press, Shown } from "e2e/lib/probe-page.ts";
-
 import { judge, legs, ratios } from "../latency/judge.ts";
 import { pair } from "../latency/measure.ts";
 import type { Observation } from "../latency/measure.ts";
+import type { Press, Shown } from "../latency/screen.ts";
 
-/** A frame that was committed 20 ms before it was shown, by clocks that are 1000 ms apart. */
+/** A frame that was committed 20 ms before it was shown. */
 function frame(atMs: number, number: number, toggles: number, more: Partial<Shown> = {}): Shown {
-  const committedMs = (atMs + 1000 - 20) % (2 ** 20 / 10);
+  const committedMs = (atMs - 20) % (2 ** 20 / 10);
   return { atMs, frame: number, toggles, applicationMs: 8, lateMs: 0, committedMs, sinceMs: 0, ...more };
 }
 
 function press(atMs: number): Press {
-  return { atMs, handledMs: atMs };
+  return { atMs };
 }
 
 test("a press is answered by the first frame with one toggle more, wrapping", () => {
@@ -29,9 +28,9 @@ test("a press that nothing answered before the next one is not paired", () => {
 });
 
 test("legs add up to the whole, also across the wrap of the commit time", () => {
-  for (const atMs of [500, 2 ** 20 / 10 - 990]) {
+  for (const atMs of [500, 2 ** 20 / 10 + 10]) {
     const answer = { press: press(atMs - 33), shown: frame(atMs, 2, 1) };
-    const parts = legs(answer, 1000);
+    const parts = legs(answer);
     assert.ok(Math.abs(parts.picture - 20) < 1e-6, `${parts.picture}`);
     assert.ok(Math.abs(parts.input - 5) < 1e-6, `${parts.input}`);
     assert.ok(Math.abs(parts.input + parts.application + parts.picture - 33) < 1e-6);
@@ -50,9 +49,7 @@ function observation(product: string, latencyMs: number): Observation {
     answers: pair(presses, shown),
     lost: 0,
     shown,
-    shownSeconds: 3,
     seconds: 3,
-    pageToMonotonicMs: 1000,
     cpuS: new Map([["server", 1.2], ["Xvfb", 0.3]]),
     displayNames: ["Xvfb"],
     browserCpuS: 0.6,
@@ -61,11 +58,6 @@ function observation(product: string, latencyMs: number): Observation {
     bytesBy: "test",
     loadBefore: 0,
     loadAfter: 0,
-    animationFrames: 180,
-    longestAnimationGapMs: 17,
-    unreadable: 0,
-    lookMs: 0.1,
-    source: "video",
     ownFigures: {},
   };
 }

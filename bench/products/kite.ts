@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import { probePackage, startKite } from "e2e/lib/kite.ts";
 
-import { inboundVideoBytes } from "./traffic.ts";
+import { inboundVideo, inboundVideoBytes } from "./traffic.ts";
 import type { Product, Running } from "./product.ts";
 
 /** What is read of the SDK's `PlayerStatistics`. */
@@ -36,7 +36,6 @@ export function kite(name: string, probe: "probe-x11" | "probe-wayland", script 
         displayNames: ["Xwayland", "Xvfb"],
         async prepare(page) {
           await page.locator('[data-state="playing"]').waitFor({ timeout: 20_000 });
-          await page.mouse.click(format.width / 2, format.height / 2);
         },
         async traffic(page) {
           return { bytes: await inboundVideoBytes(page), by: "inbound-rtp video of getStats" };
@@ -48,7 +47,7 @@ export function kite(name: string, probe: "probe-x11" | "probe-wayland", script 
           if (!statistics) return {};
           const { frameAgeMs, inputToPhotonMs, legs } = statistics.latency;
           const figures: Record<string, number> = {};
-          const inbound = (await page.evaluate(() => window.kiteBench?.inboundVideo() ?? [])) ?? [];
+          const inbound = await inboundVideo(page);
           figures["decoded_fps"] = Math.max(0, ...inbound.map((entry) => Number(entry["framesPerSecond"] ?? 0)));
           if (statistics.decodeMs !== null) figures["decode_ms"] = statistics.decodeMs;
           if (frameAgeMs) figures["frame_age_ms"] = frameAgeMs.median;

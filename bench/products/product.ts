@@ -12,7 +12,7 @@ export interface Running {
   readonly displayNames: readonly string[];
   /** Runs in the page before anything of the product. */
   readonly script?: string;
-  /** Whatever the page needs before a stream flows and takes keys. */
+  /** Waits for whatever the page needs before a stream flows. */
   prepare(page: Page): Promise<void>;
   /** Bytes sent to the page so far, and how they are counted. */
   traffic(page: Page): Promise<{ bytes: number; by: string }>;

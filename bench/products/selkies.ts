@@ -13,6 +13,7 @@ import { freePort, start, until } from "e2e/lib/programs.ts";
 import type { Program } from "e2e/lib/programs.ts";
 import type { Format } from "e2e/lib/session.ts";
 
+import { freeDisplay } from "../lib/displays.ts";
 import { inboundVideoBytes } from "./traffic.ts";
 import type { Product, Running } from "./product.ts";
 
@@ -42,13 +43,6 @@ export function installSelkies(): string {
   execFileSync(python, ["-m", "venv", directory], { stdio: ["ignore", 2, 2] });
   execFileSync(join(directory, "bin", "pip"), ["install", "--quiet", `selkies==${VERSION}`], { stdio: ["ignore", 2, 2] });
   return program;
-}
-
-function freeDisplay(): number {
-  for (let number = 90; number < 400; number++) {
-    if (!existsSync(`/tmp/.X${number}-lock`) && !existsSync(`/tmp/.X11-unix/X${number}`)) return number;
-  }
-  throw new Error("no free X display between 90 and 400");
 }
 
 /** Bytes that the server's side of every TCP connection to this port sent. */
@@ -119,9 +113,7 @@ export function selkies(mode: "websockets" | "webrtc"): Product {
         url,
         roots: programs.filter((program) => program.name !== "probe").map((program) => program.pid),
         displayNames: ["Xvfb"],
-        async prepare(page) {
-          await page.mouse.click(format.width / 2, format.height / 2);
-        },
+        async prepare() {},
         async traffic(page) {
           return mode === "webrtc"
             ? { bytes: await inboundVideoBytes(page), by: "inbound-rtp video of getStats" }

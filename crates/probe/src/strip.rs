@@ -39,6 +39,11 @@ fn push(cells: &mut Vec<bool>, value: u32, bits: u32) {
     cells.extend((0..bits).rev().map(|bit| (value >> bit) & 1 == 1));
 }
 
+/// The number in cells, most significant bit first.
+fn value(cells: &[bool]) -> u32 {
+    cells.iter().fold(0, |value, &cell| value << 1 | u32::from(cell))
+}
+
 fn crc8(bits: impl Iterator<Item = bool>) -> u8 {
     bits.fold(0_u8, |crc, bit| {
         let feedback = (crc >> 7 == 1) != bit;
@@ -64,6 +69,28 @@ impl Strip {
         cells.resize(COLUMNS * ROWS, self.toggles % 2 == 1);
         cells
     }
+
+    /// What cells say; `None` when they are torn, blurred or no strip at all.
+    #[must_use]
+    pub fn read(cells: &[bool]) -> Option<Strip> {
+        if cells.len() != COLUMNS * ROWS {
+            return None;
+        }
+        let (first, second) = cells.split_at(COLUMNS);
+        let data = first[2..].iter().chain(&second[2..30]).copied();
+        let is_strip = first[..2] == [true, false] && second[..2] == [false, true];
+        if !is_strip || u32::from(crc8(data)) != value(&second[30..38]) {
+            return None;
+        }
+        Some(Strip {
+            frame: value(&first[2..18]) as u16,
+            toggles: value(&first[18..26]) as u8,
+            application_100us: value(&first[26..36]) as u16,
+            late_ms: value(&first[36..40]) as u8,
+            committed_100us: value(&second[2..22]),
+            since_500us: value(&second[22..30]) as u8,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +110,7 @@ mod tests {
         let text: String = strip.cells().iter().map(|&cell| if cell { '1' } else { '0' }).collect();
         // The decoder's test in `bench/lib/strip.test.ts` holds the same vector.
         assert_eq!(text, "10100000000000000100000011000000010100100110000000000000000001000010011101010111");
+        assert_eq!(Strip::read(&strip.cells()), Some(strip));
     }
 
     #[test]
@@ -102,6 +130,9 @@ mod tests {
             let mut wrong = data.clone();
             wrong[index] = !wrong[index];
             assert_ne!(crc8(wrong.into_iter()), check, "bit {index}");
+            let mut torn = cells.clone();
+            torn[index + 2 + if index < 38 { 0 } else { 2 }] ^= true;
+            assert_eq!(Strip::read(&torn), None, "bit {index}");
         }
     }
 }
