@@ -1,9 +1,9 @@
 /** Turns an observation into figures. Pure. */
 
 import { percentile, rounded } from "../lib/percentiles.ts";
-import { COMMITTED_MODULUS_MS } from "e2e/lib/strip.ts";
 import type { Answer, Observation } from "./measure.ts";
-import type { Shown } from "./screen.ts";
+import { ageMs } from "../lib/screen.ts";
+import type { Shown } from "../lib/screen.ts";
 
 /** A run in which the probe's own ticks were later than this at the 99th percentile says more about the machine than about the product. */
 const STARVED_LATE_MS = 5;
@@ -53,18 +53,6 @@ export interface Run {
   readonly longest_gap_ms: number;
   /** The probe did not get the processor in time: compare with care. */
   readonly starved: boolean;
-}
-
-/** Brings a difference of wrapping commit times into -52 ... +52 seconds. */
-function unwrapped(differenceMs: number): number {
-  const modulus = COMMITTED_MODULUS_MS;
-  const positive = ((differenceMs % modulus) + modulus) % modulus;
-  return positive > modulus / 2 ? positive - modulus : positive;
-}
-
-/** Age of a frame when it was shown. */
-export function ageMs(frame: Shown): number {
-  return unwrapped(frame.atMs - frame.committedMs);
 }
 
 /** Legs of one answered input: key -> application, application -> its commit, commit -> shown. */

@@ -29,8 +29,6 @@ const FORMATS: Readonly<Record<string, Format>> = {
 const PRODUCTS: readonly Product[] = [
   kite("kite", "probe-x11"),
   kite("kite-wayland", "probe-wayland"),
-  // As in browsers that do not let a page read a track's frames.
-  kite("kite-video", "probe-x11", "delete window.MediaStreamTrackProcessor;"),
   selkies("websockets"),
   selkies("webrtc"),
 ];

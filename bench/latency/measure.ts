@@ -1,14 +1,11 @@
 /** Measures one product at one format: opens its page, presses keys, watches the display. */
 
-import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Page } from "playwright-core";
 
-import { NAME_HELPER } from "e2e/lib/browser.ts";
-import { until } from "e2e/lib/programs.ts";
 import type { Format } from "e2e/lib/session.ts";
 
 import { seeded } from "../lib/percentiles.ts";
@@ -16,8 +13,8 @@ import { cpuBetween, tree } from "../lib/processes.ts";
 import type { Usage } from "../lib/processes.ts";
 import type { Product, Running } from "../products/product.ts";
 import { KEEP_PEERS } from "../products/traffic.ts";
-import { fitWindow, openCamera, openScreen } from "./screen.ts";
-import type { Camera, Press, Screen, Shown } from "./screen.ts";
+import { openScene, openScreen, steady } from "../lib/screen.ts";
+import type { Camera, Press, Screen, Shown } from "../lib/screen.ts";
 
 /** After this an input counts as lost. A connection that needs longer is broken, not slow. */
 const LOST_AFTER_MS = 1500;
@@ -104,17 +101,6 @@ function memory(usages: readonly Usage[]): Map<string, number> {
   return result;
 }
 
-async function steady(camera: Camera, format: Format): Promise<void> {
-  await until("a readable picture of the probe", () => camera.toggles() >= 0, 40_000);
-  camera.click(format.width / 2, format.height / 2);
-  await until("keys that reach the probe", async () => {
-    const before = camera.toggles();
-    camera.press();
-    await sleep(400);
-    return camera.toggles() > before;
-  });
-}
-
 /** CPU time of all of Chromium's processes. */
 async function browserCpuS(page: Page): Promise<number> {
   const session = await page.context().browser()?.newBrowserCDPSession();
@@ -160,14 +146,7 @@ async function observe(page: Page, camera: Camera, running: Running, product: st
 
 /** Opens the product's page on the screen and watches it. */
 async function watch(screen: Screen, running: Running, product: string, format: Format, plan: Plan, directory: string): Promise<Observation> {
-  const context = await screen.browser.newContext({ viewport: null });
-  await context.addInitScript({ content: `${NAME_HELPER}\n${KEEP_PEERS}\n${running.script ?? ""}` });
-  const page = await context.newPage();
-  const console: string[] = [];
-  page.on("console", (message) => console.push(message.text()));
-  page.on("pageerror", (error) => console.push(`error: ${error.message}`));
-  const place = await fitWindow(page, format);
-  const camera = openCamera(screen, format, place);
+  const { page, camera, close } = await openScene(screen, format, [KEEP_PEERS], directory);
   try {
     await page.goto(running.url, { waitUntil: "domcontentloaded" });
     await running.prepare(page);
@@ -176,9 +155,7 @@ async function watch(screen: Screen, running: Running, product: string, format: 
     await page.screenshot({ path: join(directory, "failure.png") });
     throw error;
   } finally {
-    writeFileSync(join(directory, "console.log"), console.join("\n"));
-    await camera.stop();
-    await context.close();
+    await close();
   }
 }
 

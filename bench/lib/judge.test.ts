@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { judge, legs, ratios } from "../latency/judge.ts";
 import { pair } from "../latency/measure.ts";
 import type { Observation } from "../latency/measure.ts";
-import type { Press, Shown } from "../latency/screen.ts";
+import type { Press, Shown } from "./screen.ts";
 
 /** A frame that was committed 20 ms before it was shown. */
 function frame(atMs: number, number: number, toggles: number, more: Partial<Shown> = {}): Shown {

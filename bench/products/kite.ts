@@ -19,8 +19,8 @@ interface SdkStatistics {
   };
 }
 
-/** Kite with one of the two probes; `script` runs in its page first. */
-export function kite(name: string, probe: "probe-x11" | "probe-wayland", script = ""): Product {
+/** Kite with one of the two probes. */
+export function kite(name: string, probe: "probe-x11" | "probe-wayland"): Product {
   return {
     name,
     async start(format, directory): Promise<Running> {
@@ -31,7 +31,6 @@ export function kite(name: string, probe: "probe-x11" | "probe-wayland", script 
       const query = `autostart=1&width=${format.width}&height=${format.height}&fps=${format.framesPerSecond}`;
       return {
         url: `${installation.base}/play/${probe}?${query}`,
-        script,
         roots: [installation.program.pid],
         displayNames: ["Xwayland", "Xvfb"],
         async prepare(page) {

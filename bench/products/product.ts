@@ -10,8 +10,6 @@ export interface Running {
   readonly roots: readonly number[];
   /** Names of the processes that are the display server. */
   readonly displayNames: readonly string[];
-  /** Runs in the page before anything of the product. */
-  readonly script?: string;
   /** Waits for whatever the page needs before a stream flows. */
   prepare(page: Page): Promise<void>;
   /** Bytes sent to the page so far, and how they are counted. */

@@ -53,7 +53,7 @@ export interface PlayerOptions {
   readonly resizable?: boolean;
   /** TURN and STUN servers; none are needed where the streamer is reachable. */
   readonly iceServers?: readonly RTCIceServer[];
-  /** Forces a way of showing frames; the best one that works when not given. */
+  /** A way of showing frames; `<video>`, which is the fastest, when not given. */
   readonly picture?: PictureKind;
   /** False when the page shows the end itself. */
   readonly showsEnd?: boolean;

@@ -4,7 +4,7 @@ import type { FrameReport, StreamStatistics } from "../protocol/wire.generated.j
 import type { LatencySummary } from "./ledger.js";
 
 /** How frames come to the screen: drawn by a worker, drawn by the page, or shown by `<video>`. */
-export type PictureKind = "worker-canvas" | "canvas" | "video";
+export type PictureKind = "canvas" | "video";
 
 /** The counters of `RTCPeerConnection.getStats()` that are read; they count from the connection's start. */
 export interface TransportCounters {

@@ -1,12 +1,12 @@
 //! What TypeScript's DOM library does not know yet, typed once.
 
-/** Reads a track's frames (W3C mediacapture-transform). Chromium has it in pages and workers. */
+/** Reads a track's frames (W3C mediacapture-transform). Chromium has it. */
 export interface TrackProcessor {
   readonly readable: ReadableStream<VideoFrame>;
 }
 type TrackProcessorConstructor = new (init: { track: MediaStreamTrack; maxBufferSize?: number }) => TrackProcessor;
 
-/** `null` where pages cannot read frames (Firefox, Safari): they show `<video>`. */
+/** `null` where pages cannot read frames (Firefox, Safari): they can only show `<video>`. */
 export function trackProcessor(): TrackProcessorConstructor | null {
   const scope = globalThis as { MediaStreamTrackProcessor?: TrackProcessorConstructor };
   return scope.MediaStreamTrackProcessor ?? null;

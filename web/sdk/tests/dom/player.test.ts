@@ -101,7 +101,7 @@ describe("a play", () => {
     expect(await page.evaluate(() => window.page.frames - window.page.stampedFrames)).toBe(0);
   });
 
-  test.each(["worker-canvas", "canvas", "video"] as const)("shows moving pictures by %s", async (picture) => {
+  test.each(["canvas", "video"] as const)("shows moving pictures by %s", async (picture) => {
     await play({ picture });
     expect(await page.evaluate(() => window.page.player?.statistics().picture)).toBe(picture);
     const shot = async (): Promise<string> => (await page.screenshot()).toString("base64");

@@ -1,7 +1,7 @@
 /** A real display with a browser on it, a camera in front of it and a finger on its keyboard (`crates/probe`'s `probe-screen`). */
 
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,14 +9,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { chromium } from "playwright-core";
 import type { Browser, Page } from "playwright-core";
 
-import { CHROMIUM_FLAGS } from "e2e/lib/browser.ts";
+import { CHROMIUM_FLAGS, NAME_HELPER } from "e2e/lib/browser.ts";
 import { binary } from "e2e/lib/kite.ts";
 import { start, until } from "e2e/lib/programs.ts";
 import type { Program } from "e2e/lib/programs.ts";
 import type { Format } from "e2e/lib/session.ts";
+import { COMMITTED_MODULUS_MS } from "e2e/lib/strip.ts";
 import type { Strip } from "e2e/lib/strip.ts";
 
-import { freeDisplay } from "../lib/displays.ts";
+import { freeDisplay } from "./displays.ts";
 
 /** Room on the display for the browser's own bars. */
 const BARS = 200;
@@ -83,7 +84,7 @@ export async function openScreen(format: Format, directory: string): Promise<Scr
 }
 
 /** Makes the page exactly as large as the picture; returns where it is on the display. */
-export async function fitWindow(page: Page, format: Format): Promise<{ left: number; top: number }> {
+async function fitWindow(page: Page, format: Format): Promise<{ left: number; top: number }> {
   const session = await page.context().newCDPSession(page);
   const { windowId } = await session.send("Browser.getWindowForTarget");
   const inner = (): Promise<number[]> => page.evaluate(() => [innerWidth, innerHeight]);
@@ -103,7 +104,7 @@ export async function fitWindow(page: Page, format: Format): Promise<{ left: num
 }
 
 /** Points the camera at the picture. */
-export function openCamera(screen: Screen, format: Format, place: { left: number; top: number }): Camera {
+function openCamera(screen: Screen, format: Format, place: { left: number; top: number }): Camera {
   const parameters = [place.left, place.top, format.width].map(String);
   const child = spawn(binary("probe-screen"), parameters, {
     env: { ...process.env, DISPLAY: `:${screen.display}` },
@@ -136,4 +137,51 @@ export function openCamera(screen: Screen, format: Format, place: { left: number
       child.kill("SIGKILL");
     },
   };
+}
+
+/** The product's page on the screen, with the camera in front of it. */
+export interface Scene {
+  readonly page: Page;
+  readonly camera: Camera;
+  close(): Promise<void>;
+}
+
+/** Opens a page of the picture's size; `scripts` run in it before the product's own. */
+export async function openScene(screen: Screen, format: Format, scripts: readonly string[], directory: string): Promise<Scene> {
+  const context = await screen.browser.newContext({ viewport: null });
+  await context.addInitScript({ content: [NAME_HELPER, ...scripts].join("\n") });
+  const page = await context.newPage();
+  const console: string[] = [];
+  page.on("console", (message) => console.push(message.text()));
+  page.on("pageerror", (error) => console.push(`error: ${error.message}`));
+  const camera = openCamera(screen, format, await fitWindow(page, format));
+  return {
+    page,
+    camera,
+    async close() {
+      writeFileSync(join(directory, "console.log"), console.join("\n"));
+      await camera.stop();
+      await context.close();
+    },
+  };
+}
+
+/** Waits until the picture is there and answers keys. */
+export async function steady(camera: Camera, format: Format): Promise<void> {
+  await until("a readable picture of the probe", () => camera.toggles() >= 0, 40_000);
+  camera.click(format.width / 2, format.height / 2);
+  await until("keys that reach the probe", async () => {
+    const before = camera.toggles();
+    camera.press();
+    await sleep(400);
+    return camera.toggles() > before;
+  });
+}
+
+/** Age of a frame when the display had it, in milliseconds. */
+export function ageMs(frame: Shown): number {
+  // Times of commit wrap: brought into -52 ... +52 seconds.
+  const modulus = COMMITTED_MODULUS_MS;
+  const positive = (((frame.atMs - frame.committedMs) % modulus) + modulus) % modulus;
+  return positive > modulus / 2 ? positive - modulus : positive;
 }
