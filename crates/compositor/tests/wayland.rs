@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use compositor::{Display, InputEvent, MAX_CLIPBOARD_BYTES};
-use media::Size;
+use media::{ColorMatrix, Size};
 use support::client::{Client, opaque};
 use support::{BLACK, BLUE, GREEN, Output, RED, Stage, WHITE, color_at, is_color, position};
 use wayland_client::protocol::wl_subcompositor::WlSubcompositor;
@@ -310,6 +310,11 @@ fn a_static_screen_is_silent_until_asked() {
 fn before_the_first_window_a_request_shows_black() {
     let stage = Stage::new(Display::Wayland);
     assert_eq!(stage.frames_within(Duration::from_millis(50)).len(), 0);
+    // What a player's arrival changes is no sign of life of the game.
+    stage.source.set_matrix(ColorMatrix::Bt601);
+    stage.source.resize(Size::new(640, 360).unwrap());
+    assert_eq!(stage.frames_within(Duration::from_millis(200)).len(), 0);
+    stage.source.resize(Size::HD);
     stage.source.request_frame();
     stage.color((640, 360), BLACK);
 }

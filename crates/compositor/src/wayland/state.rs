@@ -288,6 +288,7 @@ impl State {
             return;
         }
         let old = self.screen();
+        let has_shown = self.emitter.has_shown();
         self.emitter.resize(size);
         self.set_mode(size);
         let screen = self.screen();
@@ -305,12 +306,18 @@ impl State {
             xwayland.manager.resize(size);
         }
         self.update_scene();
-        self.refresh();
+        if has_shown {
+            self.refresh();
+        }
     }
 
     pub(crate) fn set_matrix(&mut self, matrix: ColorMatrix) {
+        let has_shown = self.emitter.has_shown();
         self.emitter.set_matrix(matrix);
-        self.refresh();
+        // Black that nobody asked for would be taken for the game's first picture.
+        if has_shown {
+            self.refresh();
+        }
     }
 
     /// Emits the current picture although nothing changed.
