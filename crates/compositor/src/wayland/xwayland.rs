@@ -26,7 +26,7 @@ use super::scene::{Window, X11Window};
 use super::state::{ClientState, State};
 use crate::x11::manager::Manager;
 use crate::x11::wm::{Rect, SurfaceKey, WmEvent};
-use crate::x11::{Socket, listen};
+use crate::x11::{Socket, listen, own_display};
 use crate::{SourceError, SourceSettings, StartError, sys};
 
 /// Events of the window manager that wait at most. When they are more, it waits: its clients then do too.
@@ -71,7 +71,7 @@ pub(crate) fn start(
 
     let mut command = Command::new("Xwayland");
     command
-        .arg(":0")
+        .arg(own_display())
         .args(["-rootless", "-noreset", "-ac", "-shm"])
         .args(["-listenfd", &socket.as_raw_fd().to_string()])
         .args(["-wm", &wm_theirs.as_raw_fd().to_string()])

@@ -10,8 +10,24 @@ pub(crate) mod xvfb;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::StartError;
+
+/// X servers check that a display's number leaves room for its TCP port.
+const DISPLAYS: u32 = 59_000;
+
+/// An argument that makes an X server its own display, whatever its socket is called (games see `:0`).
+///
+/// Servers name the keymap that they compile at their start after the display, in a directory that all of them share: two of one number
+/// that start at once break each other's keyboard, which ends them.
+pub(crate) fn own_display() -> String {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    /// Servers of one process before it uses numbers of a process that was started next.
+    const PER_PROCESS: u32 = 31;
+    let started = STARTED.fetch_add(1, Ordering::Relaxed) % PER_PROCESS;
+    format!(":{}", std::process::id().wrapping_mul(PER_PROCESS).wrapping_add(started) % DISPLAYS + 1)
+}
 
 /// The directory of an X socket; both go when this does.
 #[derive(Debug)]

@@ -187,7 +187,8 @@ fn spawn(runtime_dir: &Path, listener: OwnedFd, side: u32) -> std::io::Result<Ch
     command
         // The activated process must find its own number in the environment. Only with a descriptor to tell its display
         // to does it keep no lock file in /tmp, which would make the display's number matter.
-        .args(["-c", "LISTEN_PID=$$ exec Xvfb \"$@\" 9>/dev/null", "sh", ":0", "-displayfd", "9"])
+        .args(["-c", "LISTEN_PID=$$ exec Xvfb \"$@\" 9>/dev/null", "sh"])
+        .args([&super::own_display(), "-displayfd", "9"])
         .args(["-screen", "0", &format!("{side}x{side}x24")])
         .args(["-nolisten", "tcp", "-nolisten", "unix", "-nolisten", "local", "-ac", "-noreset"])
         .args(["+extension", "GLX", "+extension", "RANDR", "-xkbdir", "/usr/share/X11/xkb"])
