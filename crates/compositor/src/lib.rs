@@ -209,6 +209,7 @@ pub(crate) enum Command {
     Resize(Size),
     Matrix(ColorMatrix),
     RequestFrame,
+    Shift(i64),
     Clipboard(String),
     Stop,
 }
@@ -283,6 +284,12 @@ impl Source {
     /// Emits the current picture again soon, black when there is none yet: for a new player, a key frame.
     pub fn request_frame(&self) {
         self.send(Command::RequestFrame);
+    }
+
+    /// Moves the beat of games that wait for the display by so many microseconds, later when positive; little by little, so that no
+    /// frame is missed. Games that draw by a beat of their own are left alone.
+    pub fn shift_beat(&self, microseconds: i64) {
+        self.send(Command::Shift(microseconds));
     }
 
     /// Makes this text the game's clipboard. Text over [`MAX_CLIPBOARD_BYTES`] is cut at a character.

@@ -5,7 +5,8 @@
 //! - **Emission.** A commit goes out at once while the rate has room, and otherwise at the earliest instant that has
 //!   (the latest commit wins; the last one always gets out). A commit that answers an input may borrow one interval.
 //! - **Frame callbacks** of clients that wait for them. They come one interval apart; one that follows an input may
-//!   borrow up to an interval, and the loan is paid back an eighth of an interval at a time, so that no gap shows.
+//!   borrow up to an interval, and the loan is paid back an eighth of an interval at a time, so that no gap shows. Their
+//!   beat can be shifted, so that frames arrive just before the player's display takes one.
 //!
 //! Deliberately absent: clocks, clients, pixels.
 
@@ -18,6 +19,10 @@ const ORDINARY_BURST: u32 = 2;
 /// Largest change of one callback interval, as a divisor of the interval. Too small makes corrections last; too large
 /// shows as a missed frame.
 const CORRECTION: u32 = 8;
+
+/// Largest part of a shift in one callback interval, as a divisor of the interval. Too small takes seconds, too large is seen
+/// as a change of speed.
+const SHIFT: u32 = 16;
 
 /// Emissions in a row that had to wait although the game was not faster than the rate, after which its phase is taken
 /// over by skipping one. Too few costs frames on games slightly over the rate, too many leaves them late for longer.
@@ -50,6 +55,8 @@ pub(crate) struct Pacer {
     callback_wanted: bool,
     /// True from an input's delivery to the next callback.
     callback_hurried: bool,
+    /// What is left of a shift of the callbacks' beat, in microseconds, later when positive.
+    shift: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +81,7 @@ impl Pacer {
             last_callback: None,
             callback_wanted: false,
             callback_hurried: false,
+            shift: 0,
         }
     }
 
@@ -163,7 +171,28 @@ impl Pacer {
         self.callback_hurried = false;
         self.last_callback = Some(now);
         self.callback_balance = self.callback_balance.max(now - self.interval / ORDINARY_BURST) + self.interval;
+        self.shift_a_little();
         true
+    }
+
+    /// Moves the callbacks' beat, later when positive. Takes the place of what was left of an earlier shift.
+    pub(crate) fn shift_callbacks(&mut self, microseconds: i64) {
+        let interval = self.interval.as_micros() as i64;
+        self.shift = microseconds.clamp(-interval, interval);
+    }
+
+    fn shift_a_little(&mut self) {
+        let most = (self.interval / SHIFT).as_micros() as i64;
+        let step = self.shift.clamp(-most, most);
+        self.shift -= step;
+        let by = Duration::from_micros(step.unsigned_abs());
+        if step > 0 {
+            self.callback_balance += by;
+        } else {
+            self.callback_balance -= by;
+            // What comes earlier from now on must not have to wait for the rate.
+            self.balance -= by;
+        }
     }
 
     fn callback_due(&self) -> Instant {
@@ -269,6 +298,31 @@ mod tests {
         commits.extend((1..60).map(|i| (8_000 + i * 16_666, false)));
         let emissions = play(&commits);
         assert!(waits(&emissions)[30..].iter().all(|wait| *wait <= ms(2)), "{:?}", waits(&emissions));
+    }
+
+    #[test]
+    fn a_shift_moves_the_callbacks_little_by_little() {
+        for shift in [10_000_i64, -10_000, 60_000] {
+            let start = Instant::now();
+            let mut pacer = Pacer::new(INTERVAL, start);
+            let mut beats = Vec::new();
+            for beat in 0..80 {
+                if beat == 20 {
+                    pacer.shift_callbacks(shift);
+                }
+                pacer.want_callback();
+                let due = pacer.callback_deadline().unwrap();
+                assert!(pacer.poll_callback(due));
+                // The game answers each at once; none of its pictures waits.
+                assert_eq!(pacer.commit(due), Decision::Emit, "{shift} {beat}");
+                beats.push((due - start).as_micros() as i64);
+            }
+            let interval = INTERVAL.as_micros() as i64;
+            let most = interval / i64::from(SHIFT) + 1;
+            assert!(beats.windows(2).all(|pair| (pair[1] - pair[0] - interval).abs() <= most), "{shift}");
+            let moved = beats[79] - beats[19] - 60 * interval;
+            assert!((moved - shift.clamp(-interval, interval)).abs() <= 1, "{shift}: {moved}");
+        }
     }
 
     #[test]

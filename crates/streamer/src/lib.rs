@@ -9,6 +9,7 @@
 //! | `video` | the encoder's thread |
 //! | `audio`, `sound` | PulseAudio, and its blocks through Opus to the player |
 //! | `pads` | the game's gamepads |
+//! | `phase` | keeps the game's beat in step with the player's display (pure) |
 //! | `net` | sockets and the WebRTC peer |
 //! | `ledger` | statistics |
 //! | `sinks` | what display, encoder and network report, carried on |
@@ -22,6 +23,7 @@ mod input;
 mod ledger;
 pub mod net;
 mod pads;
+mod phase;
 mod router;
 mod run;
 mod screenshot;

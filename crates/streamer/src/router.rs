@@ -14,6 +14,7 @@ use wire::{ClientMessage, FrameMark, PROTOCOL_VERSION, ServerMessage};
 use crate::input::{Action, InputState, Refusal};
 use crate::ledger::{Ledger, hundred_us};
 use crate::pads::Pads;
+use crate::phase::DisplayPhase;
 use crate::run::Event;
 use crate::video::Video;
 
@@ -27,6 +28,7 @@ pub(crate) struct Router {
     /// Zero of the streamer's clock on the wire.
     pub(crate) zero: Instant,
     state: InputState,
+    phase: DisplayPhase,
     connected_pads: BTreeSet<u8>,
 }
 
@@ -39,12 +41,14 @@ impl Router {
         hub: SyncSender<Event>,
         zero: Instant,
     ) -> Router {
-        Router { source, pads, video, ledger, hub, zero, state: InputState::new(), connected_pads: BTreeSet::new() }
+        let (state, phase) = (InputState::new(), DisplayPhase::default());
+        Router { source, pads, video, ledger, hub, zero, state, phase, connected_pads: BTreeSet::new() }
     }
 
     /// A new connection: its sequence numbers and totals start anew, and nothing stays pressed.
     pub(crate) fn connected(&mut self) {
         self.state = InputState::new();
+        self.phase = DisplayPhase::default();
         self.ledger.input(Instant::now());
         self.release();
     }
@@ -104,7 +108,13 @@ impl Router {
             Action::Ping(client_time_us) => {
                 return Some(ServerMessage::Pong { client_time_us, server_time_us: self.clock_us(now) });
             }
-            Action::Report(report) => self.ledger.report(report),
+            Action::Report(report) => {
+                self.ledger.report(report);
+                if let Some(shift) = self.phase.report(&report) {
+                    tracing::debug!(shift_us = shift, "the game's beat follows the player's display");
+                    self.source.shift_beat(shift);
+                }
+            }
             Action::RequestKeyFrame => self.video.request_key(),
         }
         None

@@ -111,6 +111,9 @@ wire_struct! {
         pub input_to_photon_100us: u16,
         /// Median decoding time, in units of 100 microseconds; 0 when unknown.
         pub decode_100us: u16,
+        /// How long frames lay ready before the display took them, in units of 100 microseconds: nine of ten at least so long. 65535 when
+        /// unknown.
+        pub display_slack_100us: u16,
     }
 }
 

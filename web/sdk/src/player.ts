@@ -7,6 +7,7 @@ import { Input } from "./core/input.js";
 import { LatencyLedger } from "./core/ledger.js";
 import { type Action, type MachineEvent, type PlayerState, SessionMachine } from "./core/machine.js";
 import {
+  type FrameCount,
   FrameCounter,
   frameReport,
   type PictureKind,
@@ -128,6 +129,7 @@ const PING_MS = 250;
 const SILENCE_MS = 2_000;
 const SILENCE_PINGS = 6;
 const REPORT_MS = 1_000;
+const NO_FRAMES: FrameCount = { shown: 0, framesPerSecond: 0, longestGapMs: 0, slackMs: null };
 /** After so long without motion the last one is said again, because its datagram may have been lost. */
 const MOTION_REST_MS = 50;
 
@@ -203,7 +205,7 @@ class SessionPlayer implements Player {
     );
     if (profile.keyboard) this.#disposers.add(captureKeyboard(root, this.#input));
     this.#disposers.add(releaseOnBlur(root, this.#input), this.#touchControlsOnTouch(root, profile));
-    this.#statistics = this.#figures(0, 0, 0, null);
+    this.#statistics = this.#figures(NO_FRAMES, null);
     this.#startTimers();
     options.signal?.addEventListener("abort", () => this.dispose(), { once: true });
     this.#step({ type: "start" });
@@ -375,7 +377,7 @@ class SessionPlayer implements Player {
     const { width, height } = this.#view.pictureSize;
     if (shown.width !== width || shown.height !== height) this.#sized(shown);
     this.#ledger.shown(shown);
-    this.#frames.shown(shown.shownMs);
+    this.#frames.shown(shown.shownMs, shown.slackMs);
     if (this.#awaitsFrame) {
       this.#awaitsFrame = false;
       this.#hasPicture = true;
@@ -461,20 +463,15 @@ class SessionPlayer implements Player {
     const counters = await peer.counters().catch(() => null);
     this.#isReporting = false;
     if (this.#isDisposed || peer !== this.#peer || counters === null) return;
-    const { shown, framesPerSecond, longestGapMs } = this.#frames.take(performance.now());
-    this.#statistics = this.#figures(shown, framesPerSecond, longestGapMs, counters);
+    const frames = this.#frames.take(performance.now());
+    this.#statistics = this.#figures(frames, counters);
     this.#counters = counters;
-    peer.send("control", { type: "report", value: frameReport(shown, this.#statistics) });
+    peer.send("control", { type: "report", value: frameReport(frames, this.#statistics) });
     if (this.#showsStatistics) this.#screens.statistics(this.#statistics);
     this.#emitter.emit("statistics", this.#statistics);
   }
 
-  #figures(
-    shown: number,
-    framesPerSecond: number,
-    longestGapMs: number,
-    counters: TransportCounters | null,
-  ): PlayerStatistics {
+  #figures({ shown, framesPerSecond, longestGapMs }: FrameCount, counters: TransportCounters | null): PlayerStatistics {
     const rates = counters === null ? null : transportRates(this.#counters, counters);
     return {
       picture: this.#picture.kind,

@@ -157,6 +157,7 @@ impl State {
             Command::Resize(size) => self.resize(size),
             Command::Matrix(matrix) => self.set_matrix(matrix),
             Command::RequestFrame => self.refresh(),
+            Command::Shift(microseconds) => self.pacer.shift_callbacks(microseconds),
             Command::Clipboard(text) => self.set_clipboard(text),
             Command::Stop => self.stopping = true,
         }

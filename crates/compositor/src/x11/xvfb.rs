@@ -310,7 +310,8 @@ impl Capture {
                 emitter.remember_clipboard(&text);
                 server.wm.set_clipboard(text)?;
             }
-            Command::Stop => {}
+            // Nothing on Xvfb waits for the display.
+            Command::Shift(_) | Command::Stop => {}
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 import type { FrameReport, StreamStatistics } from "../protocol/wire.generated.js";
 import type { LatencySummary } from "./ledger.js";
 
-/** How frames come to the screen: drawn by a worker, drawn by the page, or shown by `<video>`. */
+/** How frames come to the screen: drawn by the page, or shown by `<video>`. */
 export type PictureKind = "canvas" | "video";
 
 /** The counters of `RTCPeerConnection.getStats()` that are read; they count from the connection's start. */
@@ -43,15 +43,26 @@ export interface PlayerStatistics {
   readonly stream: StreamStatistics | null;
 }
 
+/** What was shown over one report's time. */
+export interface FrameCount {
+  readonly shown: number;
+  readonly framesPerSecond: number;
+  readonly longestGapMs: number;
+  readonly slackMs: number | null;
+}
+
 /** Counts shown frames over one report's time. */
 export class FrameCounter {
   #shown = 0;
   #sinceMs: number | null = null;
   #lastMs: number | null = null;
   #longestGapMs = 0;
+  #slacksMs: number[] = [];
 
-  shown(atMs: number): void {
+  /** `slackMs`: how long the frame lay ready before the display took it, where that is known. */
+  shown(atMs: number, slackMs: number | null = null): void {
     this.#shown += 1;
+    if (slackMs !== null && slackMs >= 0) this.#slacksMs.push(slackMs);
     if (this.#lastMs !== null) this.#longestGapMs = Math.max(this.#longestGapMs, atMs - this.#lastMs);
     this.#lastMs = atMs;
   }
@@ -62,13 +73,16 @@ export class FrameCounter {
   }
 
   /** The figures since the last call. */
-  take(nowMs: number): { readonly shown: number; readonly framesPerSecond: number; readonly longestGapMs: number } {
+  take(nowMs: number): FrameCount {
     const spanMs = this.#sinceMs === null ? 1000 : Math.max(1, nowMs - this.#sinceMs);
     const taken = {
       shown: this.#shown,
       framesPerSecond: (this.#shown * 1000) / spanMs,
       longestGapMs: this.#longestGapMs,
+      // Nine of ten frames lay at least so long.
+      slackMs: this.#slacksMs.sort((a, b) => a - b)[Math.floor(this.#slacksMs.length / 10)] ?? null,
     };
+    this.#slacksMs = [];
     this.#sinceMs = nowMs;
     this.#shown = 0;
     this.#longestGapMs = 0;
@@ -98,8 +112,11 @@ export function transportRates(before: TransportCounters | null, now: TransportC
   };
 }
 
+/** What a report says of the slack where the browser does not tell. */
+const UNKNOWN_SLACK = 65_535;
+
 /** For the streamer. */
-export function frameReport(shown: number, statistics: PlayerStatistics): FrameReport {
+export function frameReport({ shown, slackMs }: FrameCount, statistics: PlayerStatistics): FrameReport {
   const u16 = (value: number): number => Math.max(0, Math.min(65_535, Math.round(value)));
   return {
     presented: u16(shown),
@@ -108,5 +125,6 @@ export function frameReport(shown: number, statistics: PlayerStatistics): FrameR
     frameAge100us: u16((statistics.latency.frameAgeMs?.median ?? 0) * 10),
     inputToPhoton100us: u16((statistics.latency.inputToPhotonMs?.median ?? 0) * 10),
     decode100us: u16((statistics.decodeMs ?? 0) * 10),
+    displaySlack100us: slackMs === null ? UNKNOWN_SLACK : Math.min(u16(slackMs * 10), UNKNOWN_SLACK - 1),
   };
 }

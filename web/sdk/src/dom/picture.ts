@@ -9,6 +9,8 @@ import { type FrameWithMetadata, trackProcessor } from "./platform.js";
 export interface ShownPicture extends ShownFrame {
   readonly width: number;
   readonly height: number;
+  /** How long the frame lay ready before the display's beat that took it; `null` where the browser does not tell. */
+  readonly slackMs: number | null;
 }
 
 export type OnShown = (shown: ShownPicture) => void;
@@ -46,7 +48,7 @@ function canvasPicture(onShown: OnShown): Picture {
       element.height = height;
     }
     context?.drawImage(frame, 0, 0, width, height);
-    onShown({ rtpTimestamp: frame.metadata?.().rtpTimestamp ?? null, shownMs: performance.now(), width, height });
+    onShown({ rtpTimestamp: frame.metadata?.().rtpTimestamp ?? null, shownMs: performance.now(), width, height, slackMs: null });
   };
   const run = async (frames: ReadableStreamDefaultReader<VideoFrame>): Promise<void> => {
     for (;;) {
@@ -84,8 +86,9 @@ function videoPicture(onShown: OnShown): Picture {
       if (video.srcObject === null) return;
       // The first new frame is there: only now the old picture may go.
       while (video.previousSibling !== null) drop(video.previousSibling as HTMLVideoElement);
-      const { rtpTimestamp, width, height, expectedDisplayTime } = metadata;
-      onShown({ rtpTimestamp: rtpTimestamp ?? null, shownMs: Math.max(now, expectedDisplayTime), width, height });
+      const { rtpTimestamp, width, height, presentationTime, expectedDisplayTime } = metadata;
+      const shownMs = Math.max(now, expectedDisplayTime);
+      onShown({ rtpTimestamp: rtpTimestamp ?? null, shownMs, width, height, slackMs: now - presentationTime });
       follow(video);
     });
   };
@@ -128,7 +131,8 @@ function followByTime(video: HTMLVideoElement, onShown: OnShown, isCurrent: () =
     }
     if (video.currentTime !== lastTime && video.videoWidth > 0) {
       lastTime = video.currentTime;
-      onShown({ rtpTimestamp: null, shownMs: now, width: video.videoWidth, height: video.videoHeight });
+      const { videoWidth: width, videoHeight: height } = video;
+      onShown({ rtpTimestamp: null, shownMs: now, width, height, slackMs: null });
     }
     requestAnimationFrame(look);
   };

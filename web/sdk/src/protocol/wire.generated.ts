@@ -135,6 +135,11 @@ export interface FrameReport {
   readonly inputToPhoton100us: number;
   /** Median decoding time, in units of 100 microseconds; 0 when unknown. */
   readonly decode100us: number;
+  /**
+   * How long frames lay ready before the display took them, in units of 100 microseconds: nine of ten at least so long. 65535 when
+   * unknown.
+   */
+  readonly displaySlack100us: number;
 }
 function writeFrameReport(out: Writer, value: FrameReport): void {
   out.u16(value.presented);
@@ -143,6 +148,7 @@ function writeFrameReport(out: Writer, value: FrameReport): void {
   out.u16(value.frameAge100us);
   out.u16(value.inputToPhoton100us);
   out.u16(value.decode100us);
+  out.u16(value.displaySlack100us);
 }
 function readFrameReport(from: Reader): FrameReport {
   return {
@@ -152,6 +158,7 @@ function readFrameReport(from: Reader): FrameReport {
     frameAge100us: from.u16(),
     inputToPhoton100us: from.u16(),
     decode100us: from.u16(),
+    displaySlack100us: from.u16(),
   };
 }
 

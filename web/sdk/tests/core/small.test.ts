@@ -115,8 +115,16 @@ describe("statistics", () => {
     const counter = new FrameCounter();
     counter.take(0);
     for (const at of [10, 26, 60]) counter.shown(at);
-    expect(counter.take(500)).toEqual({ shown: 3, framesPerSecond: 6, longestGapMs: 34 });
-    expect(counter.take(1_000)).toEqual({ shown: 0, framesPerSecond: 0, longestGapMs: 0 });
+    expect(counter.take(500)).toEqual({ shown: 3, framesPerSecond: 6, longestGapMs: 34, slackMs: null });
+    expect(counter.take(1_000)).toEqual({ shown: 0, framesPerSecond: 0, longestGapMs: 0, slackMs: null });
+  });
+
+  test("the slack is what nine of ten frames have, whatever a few late ones do", () => {
+    const counter = new FrameCounter();
+    for (let frame = 0; frame < 20; frame++) counter.shown(frame * 16, frame === 7 ? 0.1 : 9 + frame / 10);
+    counter.shown(400, null);
+    counter.shown(416, -3);
+    expect(counter.take(500).slackMs).toBe(9.1);
   });
 });
 
