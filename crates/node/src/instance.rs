@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -304,7 +305,16 @@ impl Life {
         match message {
             FromStreamer::Ready { wayland_socket, x11_dir, pulse_socket, port } => {
                 tracing::debug!(instance = %self.id(), port, after_ms = self.age_ms(), "streamer ready");
-                self.start_game(Screen { wayland: wayland_socket, x11_dir, pulse: pulse_socket }).await
+                let own = |path: Option<PathBuf>| path.map(|path| self.place.own_runtime_path(&path)).transpose();
+                let screen = || {
+                    Ok::<_, std::io::Error>(Screen {
+                        wayland: own(wayland_socket)?,
+                        x11_dir: own(x11_dir)?,
+                        pulse: own(pulse_socket)?,
+                    })
+                };
+                let screen = screen().map_err(|error| (EndReason::StreamerFailed, Some(error.to_string())))?;
+                self.start_game(screen).await
             }
             FromStreamer::Answer { request, sdp } => {
                 self.answer(request, Ok(sdp));
@@ -451,6 +461,8 @@ impl Life {
             if killed > 0 {
                 tracing::debug!(instance = %id, killed, "processes were left by the streamer");
             }
+            // Also that of a sandbox helper that hung.
+            sandbox::remove_groups(&id.to_string());
             if let Err(error) = place.remove() {
                 tracing::error!(instance = %id, %error, "the instance's directories cannot be removed");
             }

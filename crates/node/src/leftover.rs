@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use api::id::InstanceId;
 use rustix::process::{Pid, Signal};
 
-/// Variable in the environment of the streamer and of everything that it starts.
+/// Variable in the environment of the streamer. What it starts dies with it.
 pub(crate) const INSTANCE_VARIABLE: &str = "KITE_INSTANCE";
 
 /// What was found and removed at start.
@@ -43,7 +43,7 @@ pub(crate) fn sweep(instances_dir: &Path, runtime_dir: &Path) -> Swept {
             swept.processes += kill_processes(instance, None);
             // By the whole name: another installation's group may be empty only because its game is just being started.
             swept.control_groups += sandbox::sweep(&instance.to_string()).len();
-            match fs::remove_dir_all(entry.path()) {
+            match sandbox::remove_tree(&entry.path()) {
                 Ok(()) => swept.directories += 1,
                 Err(error) => tracing::warn!(%instance, %error, "a left directory cannot be removed"),
             }

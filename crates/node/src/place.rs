@@ -8,7 +8,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, lchown};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use api::id::InstanceId;
 use api::manifest::Placeholder;
@@ -86,14 +86,24 @@ impl Place {
         copy_tree(source, &self.home, uid, values, &mut files)
     }
 
+    /// A path that the streamer names, with the links of the operator's own directories resolved; refused when it is not below the
+    /// streamer's own directory.
+    pub(crate) fn own_runtime_path(&self, path: &Path) -> io::Result<PathBuf> {
+        let below = path.strip_prefix(&self.runtime).ok();
+        let below = below.filter(|below| below.components().all(|part| matches!(part, Component::Normal(_))));
+        let refused = || io::Error::other(format!("the streamer named {}, which is not its own", path.display()));
+        Ok(fs::canonicalize(&self.runtime)?.join(below.ok_or_else(refused)?))
+    }
+
     /// Removes everything but the logs.
     pub(crate) fn remove(&self) -> io::Result<()> {
         let gone = |result: io::Result<()>| match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        let first = gone(fs::remove_dir_all(&self.root));
-        gone(fs::remove_dir_all(&self.runtime)).and(first)
+        // A game made what is in there.
+        let first = gone(sandbox::remove_tree(&self.root));
+        gone(sandbox::remove_tree(&self.runtime)).and(first)
     }
 }
 
@@ -152,14 +162,14 @@ fn copy_file(
     Ok(target)
 }
 
-/// Removes the oldest directories of logs until `kept` are left.
+/// Removes the oldest directories of logs until `kept` are left, beside those of instances that still run.
 pub(crate) fn prune_logs(settings: &NodeSettings) {
     let Ok(entries) = fs::read_dir(logs_dir(settings)) else { return };
     // Ids sort by creation.
     let mut names: Vec<String> = entries
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.parse::<InstanceId>().is_ok())
+        .filter(|name| name.parse::<InstanceId>().is_ok() && !instances_dir(settings).join(name).exists())
         .collect();
     names.sort_unstable();
     let surplus = names.len().saturating_sub(settings.kept_logs);
@@ -173,6 +183,27 @@ pub(crate) fn prune_logs(settings: &NodeSettings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_streamer_names_only_what_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = dir.path().join("run");
+        fs::create_dir(&runtime).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&runtime, &link).unwrap();
+        let place = Place {
+            root: dir.path().join("root"),
+            home: dir.path().join("home"),
+            layer: dir.path().join("layer"),
+            runtime: link.clone(),
+            logs: dir.path().join("logs"),
+        };
+        assert_eq!(place.own_runtime_path(&link.join("x11/X0")).unwrap(), runtime.join("x11/X0"));
+        for foreign in ["/etc/shadow", "../other/wayland-0", "x11/../../other"] {
+            let error = place.own_runtime_path(&link.join(foreign)).unwrap_err();
+            assert!(error.to_string().contains("not its own"), "{error}");
+        }
+    }
 
     #[test]
     fn a_home_is_copied_with_placeholders_replaced_and_links_left_out() {

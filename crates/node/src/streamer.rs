@@ -12,6 +12,7 @@ use std::time::Duration;
 use api::id::InstanceId;
 use api::streamer::{CONTROL_FD, FromStreamer, MAX_LINE_BYTES, StreamerSettings, ToStreamer};
 use rustix::process::{Pid, Signal};
+use sandbox::ServerGroup;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
@@ -23,6 +24,12 @@ use crate::sys::{self, Become};
 
 /// Descriptor of the gamepads' FUSE device in the streamer.
 pub(crate) const GAMEPAD_FD: RawFd = CONTROL_FD + 1;
+
+/// Memory of a streamer with its X and sound server. One at 1080p takes 150 MB; what a game makes the X server keep is in it, too.
+const SERVERS_MEMORY_BYTES: u64 = 1 << 30;
+
+/// Their processes and threads together: about thirty.
+const SERVERS_PROCESSES: u32 = 256;
 
 /// Lines that wait for the instance's task. It takes them at once; more would only hide that it hangs.
 const LINES: usize = 32;
@@ -94,6 +101,14 @@ impl Streamer {
         // Closes our copies of the descriptors, so that the streamer's end is seen.
         drop(command);
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // Before the settings, without which it starts nothing.
+            let group = format!("{}.servers", settings.instance);
+            let group = ServerGroup::create(&group, SERVERS_MEMORY_BYTES, SERVERS_PROCESSES);
+            if let Err(error) = group.attach(pid.as_raw_nonzero().get()) {
+                tracing::warn!(%error, "the streamer and its servers run without limits");
+            }
+        }
         if let Some(stderr) = child.stderr.take() {
             let log = File::create(log)?;
             tokio::spawn(keep_log(stderr, log));

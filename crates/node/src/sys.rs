@@ -108,6 +108,8 @@ pub(crate) fn command(
             if let Some(id) = user.id {
                 drop_to(id, &groups)?;
             }
+            // No set-user-id program is of use to it, nor to the servers that it starts for the game.
+            rustix::thread::set_no_new_privs(true)?;
             Err(program.exec())
         });
     }

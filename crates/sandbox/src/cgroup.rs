@@ -74,10 +74,14 @@ struct Member {
 impl Group {
     /// Makes the group with its limits. What the machine does not offer is left out: see [`Group::mechanism`].
     pub(crate) fn create(name: &str, limits: &Limits) -> Self {
+        Self::with(&Controller::ALL, name, limits)
+    }
+
+    fn with(controllers: &[Controller], name: &str, limits: &Limits) -> Self {
         let mut group = Self::default();
         for hierarchy in hierarchies() {
             let missing: Vec<Controller> =
-                Controller::ALL.into_iter().filter(|controller| group.member(*controller).is_none()).collect();
+                controllers.iter().copied().filter(|controller| group.member(*controller).is_none()).collect();
             let made = if hierarchy.unified {
                 hierarchy.make_unified(&missing, name)
             } else {
@@ -85,7 +89,7 @@ impl Group {
             };
             group.members.extend(made);
         }
-        for controller in Controller::ALL {
+        for &controller in controllers {
             if let Some(member) = group.member(controller)
                 && let Err(error) = member.limit(controller, limits)
             {
@@ -152,6 +156,28 @@ impl Group {
     /// Removes the group, and the directory of all groups when this was the last.
     pub(crate) fn remove(&self) {
         self.members.iter().for_each(Member::remove);
+    }
+}
+
+/// A group of programs that serve one game from outside of its sandbox (its display, its sound): what a game makes them allocate is
+/// theirs, so they need limits of their own.
+#[derive(Debug)]
+pub struct ServerGroup(Group);
+
+impl ServerGroup {
+    /// Makes it, with what the machine offers of the limits. Processor time is not limited: real-time threads could not run then.
+    #[must_use]
+    pub fn create(name: &str, memory_bytes: u64, processes: u32) -> ServerGroup {
+        let limits = Limits { memory_bytes, processes, ..Limits::default() };
+        ServerGroup(Group::with(&[Controller::Memory, Controller::Processes], name, &limits))
+    }
+
+    /// Puts a process in; all that it starts from now on is in, too.
+    ///
+    /// # Errors
+    /// The kernel's, when the process is gone or may not be moved.
+    pub fn attach(&self, pid: i32) -> io::Result<()> {
+        self.0.attach(pid)
     }
 }
 
@@ -321,13 +347,22 @@ fn remove_when_empty(directory: &Path) -> io::Result<()> {
 /// them.
 #[must_use]
 pub fn sweep(prefix: &str) -> Vec<String> {
+    // The kernel refuses to remove a group that has processes, so a live one is safe.
+    remove_each(prefix, |group| fs::remove_dir(group))
+}
+
+/// The same, but waits a moment for processes that are about to be gone.
+pub fn remove_groups(prefix: &str) {
+    drop(remove_each(prefix, remove_when_empty));
+}
+
+fn remove_each(prefix: &str, remove: impl Fn(&Path) -> io::Result<()>) -> Vec<String> {
     let mut removed = Vec::new();
     for parent in hierarchies().iter().flat_map(Hierarchy::all_parents) {
         let Ok(entries) = fs::read_dir(&parent) else { continue };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            // The kernel refuses to remove a group that has processes, so a live one is safe.
-            if name.starts_with(prefix) && entry.path().is_dir() && fs::remove_dir(entry.path()).is_ok() {
+            if name.starts_with(prefix) && entry.path().is_dir() && remove(&entry.path()).is_ok() {
                 removed.push(name);
             }
         }

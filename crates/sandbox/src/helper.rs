@@ -366,8 +366,13 @@ impl Life {
     }
 
     fn is_over_disk_limit(&self) -> bool {
-        let used: u64 =
-            self.watched.iter().fold(0, |sum, path| sum.saturating_add(tree::disk_bytes(path).unwrap_or(0)));
+        let bytes = |path: &PathBuf| {
+            tree::disk_bytes(path).unwrap_or_else(|error| {
+                tracing::warn!(path = %path.display(), %error, "cannot see what the game wrote");
+                0
+            })
+        };
+        let used: u64 = self.watched.iter().fold(0, |sum, path| sum.saturating_add(bytes(path)));
         used > self.disk_bytes
     }
 

@@ -33,7 +33,7 @@ mod usage;
 mod user_namespace;
 mod world;
 
-pub use cgroup::sweep;
+pub use cgroup::{ServerGroup, remove_groups, sweep};
 pub use fuse::{FuseDevice, FuseError};
 pub use helper::main as helper_main;
 pub use protocol::{Enforced, Exit, Mechanism};
@@ -41,4 +41,5 @@ pub use running::{Running, StartError};
 pub use settings::{
     APP_DIR, Gamepads, HOME_DIR, Identity, Limits, Log, Network, RUNTIME_DIR, Runtime, Sandbox, Sockets, Syscalls,
 };
+pub use tree::remove_tree;
 pub use usage::Usage;

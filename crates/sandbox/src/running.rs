@@ -251,6 +251,9 @@ impl Drop for Running {
             if self.wait_timeout(END_TIMEOUT).is_none() {
                 tracing::warn!(pid = self.helper.id(), "the sandbox helper does not end");
                 drop(self.helper.kill());
+                if wait_for(&mut self.helper, END_TIMEOUT) {
+                    self.group.remove();
+                }
             }
         }
     }

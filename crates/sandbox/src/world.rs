@@ -260,16 +260,34 @@ fn host_runtime(request: &Request) -> Result<Vec<Copy>, Failure> {
 
 fn sockets(request: &Request) -> Result<Vec<Copy>, Failure> {
     let mut copies = Vec::new();
-    if let Some(path) = &request.sockets.wayland {
-        copies.push(required(path, &format!("{RUNTIME_DIR}/wayland-0"), Access::Read)?);
-    }
-    if let Some(path) = &request.sockets.pulse {
-        copies.push(required(path, &format!("{RUNTIME_DIR}/pulse"), Access::Read)?);
-    }
-    if let Some(path) = &request.sockets.x11_dir {
-        copies.push(required(path, "/tmp/.X11-unix", Access::Read)?);
-    }
+    let mut show = |path: &Option<PathBuf>, target: &str| -> Result<(), Failure> {
+        if let Some(path) = path {
+            let place = StreamersPlace::open(path)?;
+            copies.push(required(&place.path(), target, Access::Read)?);
+        }
+        Ok(())
+    };
+    show(&request.sockets.wayland, &format!("{RUNTIME_DIR}/wayland-0"))?;
+    show(&request.sockets.pulse, &format!("{RUNTIME_DIR}/pulse"))?;
+    show(&request.sockets.x11_dir, "/tmp/.X11-unix")?;
     Ok(copies)
+}
+
+/// A path in a directory that belongs to a streamer, which serves a game that may have taken it over: opened without following any link, so
+/// that it cannot lead elsewhere on the host.
+struct StreamersPlace(OwnedFd);
+
+impl StreamersPlace {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat2(CWD, path, flags, Mode::empty(), rustix::fs::ResolveFlags::NO_SYMLINKS);
+        opened.map(Self).step(|| format!("open {} without following links", path.display()))
+    }
+
+    /// What was opened, whatever the path leads to by now.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
 }
 
 /// Device nodes; returns the groups that own the graphics ones.
@@ -498,13 +516,15 @@ pub(crate) fn open_sockets(request: &Request) -> Result<(), Failure> {
     let sockets = &request.sockets;
     let mut paths: Vec<PathBuf> = sockets.wayland.iter().chain(&sockets.pulse).cloned().collect();
     if let Some(directory) = &sockets.x11_dir {
-        let entries = fs::read_dir(directory).step(|| format!("list {}", directory.display()))?;
-        paths.extend(entries.flatten().map(|entry| entry.path()));
+        let place = StreamersPlace::open(directory)?;
+        let entries = fs::read_dir(place.path()).step(|| format!("list {}", directory.display()))?;
+        paths.extend(entries.flatten().map(|entry| directory.join(entry.file_name())));
     }
     for path in paths {
-        let metadata = fs::symlink_metadata(&path).step(|| format!("look at {}", path.display()))?;
+        let place = StreamersPlace::open(&path)?;
+        let metadata = fs::metadata(place.path()).step(|| format!("look at {}", path.display()))?;
         if metadata.file_type().is_socket() && metadata.mode() & 0o666 != 0o666 {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o777))
+            fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777))
                 .step(|| format!("open {} to the game", path.display()))?;
         }
     }

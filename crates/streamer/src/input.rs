@@ -15,6 +15,10 @@ const PAD_SLOTS: usize = 4;
 /// beyond this would only take the game's own processor time.
 const MESSAGES_PER_SECOND: u32 = 4_000;
 
+/// Characters of text in a second. Far more than anybody types, enough to paste a paragraph; each that is on no key costs the display a
+/// keyboard map.
+const TEXT_PER_SECOND: usize = 2_048;
+
 /// What a message asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
@@ -43,6 +47,7 @@ pub(crate) struct InputState {
     touch_sequence: [Option<u32>; 16],
     window_start: Option<Instant>,
     window_count: u32,
+    window_text: usize,
 }
 
 /// Why a message is dropped.
@@ -51,6 +56,9 @@ pub(crate) enum Refusal {
     /// More than [`MESSAGES_PER_SECOND`]. `first` is true once a second, to be told to the client.
     #[error("more than {MESSAGES_PER_SECOND} messages in a second: the rest of this second is dropped")]
     TooMany { first: bool },
+    /// More than [`TEXT_PER_SECOND`]. `first` as above.
+    #[error("more than {TEXT_PER_SECOND} characters of text in a second: the rest of this second is dropped")]
+    TooMuchText { first: bool },
     #[error("there is no gamepad slot {0}: slots are 0 to 3")]
     NoSuchPad(u8),
     #[error("there is no touch point {0}: points are 0 to 15")]
@@ -81,6 +89,7 @@ impl InputState {
             touch_sequence: [None; 16],
             window_start: None,
             window_count: 0,
+            window_text: 0,
         }
     }
 
@@ -130,6 +139,7 @@ impl InputState {
                 }
             }
             ClientMessage::Text { stamp, text } => {
+                self.count_text(&text)?;
                 actions.push(Action::Display(InputEvent::Text(text), stamp.sequence));
             }
             ClientMessage::Clipboard { text } => actions.push(Action::Clipboard(text)),
@@ -152,12 +162,21 @@ impl InputState {
         (x != 0 || y != 0).then_some(Action::Display(InputEvent::PointerMotion { dx: x, dy: y }, stamp.sequence))
     }
 
+    /// Takes the text's characters off what this second has left.
+    fn count_text(&mut self, text: &str) -> Result<(), Refusal> {
+        let before = self.window_text;
+        self.window_text = before.saturating_add(text.chars().count());
+        let is_first = before <= TEXT_PER_SECOND;
+        if self.window_text <= TEXT_PER_SECOND { Ok(()) } else { Err(Refusal::TooMuchText { first: is_first }) }
+    }
+
     fn count(&mut self, now: Instant) -> Result<(), Refusal> {
         let fresh =
             self.window_start.is_none_or(|start| now.saturating_duration_since(start) >= Duration::from_secs(1));
         if fresh {
             self.window_start = Some(now);
             self.window_count = 0;
+            self.window_text = 0;
         }
         self.window_count += 1;
         match self.window_count.cmp(&(MESSAGES_PER_SECOND + 1)) {
@@ -224,6 +243,17 @@ mod tests {
         assert_eq!(actions[0], Action::Display(InputEvent::PointerMove(position), 4));
         let late = ClientMessage::PointerMove { stamp: stamp(3), position: PointerPosition { x: 1, y: 1 } };
         assert_eq!(state.accept(late, Instant::now()).unwrap(), []);
+    }
+
+    #[test]
+    fn more_text_than_anybody_types_is_dropped_for_a_second() {
+        let mut state = InputState::new();
+        let now = Instant::now();
+        let text = |length: usize| ClientMessage::Text { stamp: stamp(1), text: "\u{e9}".repeat(length) };
+        assert!(state.accept(text(TEXT_PER_SECOND), now).is_ok());
+        assert_eq!(state.accept(text(1), now), Err(Refusal::TooMuchText { first: true }));
+        assert_eq!(state.accept(text(1), now), Err(Refusal::TooMuchText { first: false }));
+        assert!(state.accept(text(1), now + std::time::Duration::from_secs(1)).is_ok());
     }
 
     #[test]

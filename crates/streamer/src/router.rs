@@ -70,7 +70,7 @@ impl Router {
         };
         match self.state.accept(message, now) {
             Ok(actions) => actions.into_iter().fold(None, |answer, action| self.act(action, now).or(answer)),
-            Err(Refusal::TooMany { first: false }) => None,
+            Err(Refusal::TooMany { first: false } | Refusal::TooMuchText { first: false }) => None,
             Err(refusal) => Some(ServerMessage::Complaint { text: refusal.to_string() }),
         }
     }
@@ -90,6 +90,8 @@ impl Router {
                 self.pads.disconnect(slot);
             }
             Action::Pad(slot, state) => {
+                // Plugs it in, when the connection was interrupted meanwhile.
+                self.connected_pads.insert(slot);
                 self.ledger.input(now);
                 self.pads.update(slot, &state);
             }

@@ -236,6 +236,19 @@ fn join_sound(thread: StartingSound) -> Result<sound::Sound, RunError> {
     thread.join().unwrap_or_else(|_panic| Err(RunError::Sound("its start panicked".into())))
 }
 
+/// Ends the program when the thread that holds it panics: without that thread the player would look at a picture that stands still, and
+/// nobody would know. The agent ends the session as the platform's fault.
+pub(crate) struct EndOnPanic(pub(crate) &'static str);
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!(thread = self.0, "a thread panicked: the session cannot go on");
+            std::process::abort();
+        }
+    }
+}
+
 /// Real-time scheduling for the calling thread, or a line that says what its absence costs.
 pub(crate) fn realtime(what: &str) {
     if let Err(error) = crate::net::make_realtime() {

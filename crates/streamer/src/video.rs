@@ -93,6 +93,7 @@ impl Video {
             refined: REFINE_TIMES,
         };
         let thread = thread::Builder::new().name("encode".into()).spawn(move || {
+            let _end = crate::run::EndOnPanic("encode");
             on_thread();
             worker.run();
         })?;

@@ -171,6 +171,10 @@ impl Feedback {
             let arrival = Arrival { at_us, delay_us, bytes: sent.bytes };
             self.first_arrival_us.get_or_insert(at_us);
             self.note_base(now, delay_us);
+            // By the player's clock, which may stand still.
+            if self.arrivals.len() == MAX_PACKETS {
+                self.arrivals.pop_front();
+            }
             self.arrivals.push_back(arrival);
         }
         if packets + late == 0 {

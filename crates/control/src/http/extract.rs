@@ -85,8 +85,13 @@ impl FromRequest<Edge> for Sdp {
     async fn from_request(request: Request, _state: &Edge) -> Result<Self, Refusal> {
         expect_type(request.headers(), "application/sdp")?;
         let body = read(request.into_body(), MAX_SDP_BYTES).await?;
-        let text = String::from_utf8(body.into());
-        text.map(Self).map_err(|_detail| Refusal(ProblemKind::InvalidOffer.because("The body is not UTF-8.")))
+        let refused = |detail| Refusal(ProblemKind::InvalidOffer.because(detail));
+        let text = String::from_utf8(body.into()).map_err(|_detail| refused("The body is not UTF-8."))?;
+        // No SDP has any, and each would take six bytes on its way to the streamer.
+        if text.contains(|character: char| character.is_control() && !"\r\n\t".contains(character)) {
+            return Err(refused("The body has control characters, which SDP has not."));
+        }
+        Ok(Self(text))
     }
 }
 

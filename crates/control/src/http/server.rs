@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -30,6 +31,9 @@ const HEADER_LIMIT: Duration = Duration::from_secs(20);
 
 /// Most bytes of headers. The longest good ones, with a token and a browser's own headers, have 2 kB.
 const MAX_HEADERS: usize = 32 * 1024;
+
+/// How long a client may leave unread what was written to it. A phone in a tunnel comes back sooner or connects anew.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long open requests may take after the service is asked to stop.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -79,6 +83,10 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
 
 async fn connection(stream: TcpStream, router: Router, mut stop: Stop) {
     let Ok(address) = stream.peer_addr() else { return };
+    // The kernel gives up a client that takes nothing of what was written; a response has no other limit.
+    if let Err(error) = set_tcp_user_timeout(&stream, WRITE_LIMIT.as_millis() as u32) {
+        debug!(%error, "a connection's time limit could not be set");
+    }
     // Small messages go out at once: a state that waits for an acknowledgement is 40 ms late.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a connection's delay could not be turned off");

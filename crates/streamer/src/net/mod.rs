@@ -174,7 +174,10 @@ impl Net {
         let worker = thread::Worker::new(udp, tcp, inbox, published, peers, sink);
         let thread = std::thread::Builder::new()
             .name("net".into())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                let _end = crate::run::EndOnPanic("net");
+                worker.run();
+            })
             .map_err(|source| NetError::System { what: "a thread", source })?;
         Ok(Net { handle, thread: Some(thread) })
     }

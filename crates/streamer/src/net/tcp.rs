@@ -15,8 +15,15 @@ const MAX_CONNECTIONS: usize = 8;
 /// Bytes that wait to be written to one connection. Whole datagrams beyond it are dropped: they would be late.
 const MAX_WAITING: usize = 256 * 1024;
 
-/// A connection that says nothing for this long is closed. Browsers check every 2.5 s; a stranger holds a place no longer.
+/// A connection that brings nothing a peer accepts for this long is closed. Browsers check every 2.5 s.
 const MAX_SILENCE: Duration = Duration::from_secs(20);
+
+/// The same for one that never brought anything: a browser's first bytes are its first check. A stranger holds a place no longer, and
+/// not even so long when another connection wants it.
+const PROVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Bytes that are read of one connection in one turn: more would let a stranger hold up what is sent.
+const READ_AT_ONCE: usize = 64 * 1024;
 
 /// Takes a stream of bytes apart into frames.
 #[derive(Debug, Default)]
@@ -25,9 +32,9 @@ struct Deframer {
     start: usize,
 }
 
-/// A frame longer than any datagram of WebRTC.
+/// A frame that is no datagram of WebRTC: empty or too long.
 #[derive(Debug, PartialEq, Eq)]
-struct TooLong;
+struct NotOurs;
 
 impl Deframer {
     fn push(&mut self, bytes: &[u8]) {
@@ -37,12 +44,12 @@ impl Deframer {
     }
 
     /// The next whole frame.
-    fn next(&mut self) -> Result<Option<&[u8]>, TooLong> {
+    fn next(&mut self) -> Result<Option<&[u8]>, NotOurs> {
         let rest = &self.bytes[self.start..];
         let [high, low, rest @ ..] = rest else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        if length > MAX_DATAGRAM {
-            return Err(TooLong);
+        if length == 0 || length > MAX_DATAGRAM {
+            return Err(NotOurs);
         }
         if rest.len() < length {
             return Ok(None);
@@ -57,7 +64,9 @@ impl Deframer {
 struct Connection {
     stream: TcpStream,
     remote: SocketAddr,
+    /// When it was opened, then when it last brought what a peer accepted.
     heard: Instant,
+    is_proven: bool,
     deframer: Deframer,
     waiting: VecDeque<u8>,
     broken: bool,
@@ -86,25 +95,35 @@ impl TcpPort {
 
     /// When silent connections have to be looked at.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.connections.iter().map(|connection| connection.heard + MAX_SILENCE).min()
+        self.connections.iter().map(Connection::expires).min()
     }
 
     /// Accepts, reads, writes what can be done now; gives each datagram to `take`.
     pub(super) fn service(&mut self, now: Instant, mut take: impl FnMut(SocketAddr, &[u8])) {
         self.accept(now);
         for connection in &mut self.connections {
-            connection.read(now, &mut take);
+            connection.read(&mut take);
             connection.write();
         }
-        self.connections
-            .retain(|connection| !connection.broken && now.saturating_duration_since(connection.heard) < MAX_SILENCE);
+        self.connections.retain(|connection| !connection.broken && now < connection.expires());
+    }
+
+    /// A peer accepted what came from there.
+    pub(super) fn accepted(&mut self, from: SocketAddr, now: Instant) {
+        if let Some(connection) = self.connections.iter_mut().find(|connection| connection.remote == from) {
+            (connection.heard, connection.is_proven) = (now, true);
+        }
     }
 
     fn accept(&mut self, now: Instant) {
         while let Ok((stream, remote)) = self.listener.accept() {
             if self.connections.len() >= MAX_CONNECTIONS {
-                tracing::debug!("a connection was refused: too many");
-                continue;
+                // The oldest are first.
+                let Some(stranger) = self.connections.iter().position(|connection| !connection.is_proven) else {
+                    tracing::debug!("a connection was refused: too many");
+                    continue;
+                };
+                self.connections.remove(stranger);
             }
             if let Err(error) = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)) {
                 tracing::debug!(%error, "a connection was refused");
@@ -114,6 +133,7 @@ impl TcpPort {
                 stream,
                 remote: canonical(remote),
                 heard: now,
+                is_proven: false,
                 deframer: Deframer::default(),
                 waiting: VecDeque::new(),
                 broken: false,
@@ -153,19 +173,25 @@ impl TcpPort {
 }
 
 impl Connection {
-    fn read(&mut self, now: Instant, take: &mut impl FnMut(SocketAddr, &[u8])) {
+    fn expires(&self) -> Instant {
+        self.heard + if self.is_proven { MAX_SILENCE } else { PROVE_WITHIN }
+    }
+
+    fn read(&mut self, take: &mut impl FnMut(SocketAddr, &[u8])) {
         let mut buffer = [0; 16 * 1024];
-        while !self.broken {
+        let mut left = READ_AT_ONCE;
+        // What is left in the socket wakes the thread again.
+        while !self.broken && left > 0 {
             match self.stream.read(&mut buffer) {
                 Ok(0) => self.broken = true,
                 Ok(length) => {
-                    self.heard = now;
+                    left = left.saturating_sub(length);
                     self.deframer.push(&buffer[..length]);
                     loop {
                         match self.deframer.next() {
                             Ok(Some(frame)) => take(self.remote, frame),
                             Ok(None) => break,
-                            Err(TooLong) => {
+                            Err(NotOurs) => {
                                 self.broken = true;
                                 break;
                             }
@@ -199,7 +225,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    fn check(chunks: &[&[u8]], frames: &[&[u8]], end: Result<(), TooLong>) {
+    fn check(chunks: &[&[u8]], frames: &[&[u8]], end: Result<(), NotOurs>) {
         let mut deframer = Deframer::default();
         let mut got: Vec<Vec<u8>> = Vec::new();
         let mut result = Ok(());
@@ -222,9 +248,10 @@ mod tests {
 
     #[test]
     fn frames_come_out_whole_however_they_arrive() {
-        check(&[&[0, 2, 7, 8, 0, 0, 0, 1, 9]], &[&[7, 8], &[], &[9]], Ok(()));
+        check(&[&[0, 2, 7, 8, 0, 1, 9]], &[&[7, 8], &[9]], Ok(()));
         check(&[&[0], &[2], &[7], &[8, 0], &[1, 9, 0]], &[&[7, 8], &[9]], Ok(()));
-        check(&[&[0, 1, 5, 0xff, 0xff, 1]], &[&[5]], Err(TooLong));
+        check(&[&[0, 1, 5, 0xff, 0xff, 1]], &[&[5]], Err(NotOurs));
+        check(&[&[0, 1, 5, 0, 0, 0, 1, 6]], &[&[5]], Err(NotOurs));
         check(&[&[]], &[], Ok(()));
     }
 }

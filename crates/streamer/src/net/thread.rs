@@ -193,6 +193,9 @@ impl Worker {
         };
         for entry in [&mut self.current, &mut self.next].into_iter().flatten() {
             if entry.peer.accepts(protocol, source, destination, bytes) {
+                if let (Protocol::Tcp, Some(tcp)) = (protocol, &mut self.tcp) {
+                    tcp.accepted(source, now);
+                }
                 entry.peer.handle(Input::Receive { protocol, source, destination, bytes }, now);
                 break;
             }
