@@ -1,5 +1,6 @@
 /** What an installation holds of the machine, to be compared before and after. */
 
+import type { Dirent } from "node:fs";
 import { existsSync, readFileSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
 
@@ -47,16 +48,19 @@ function processes(root: number, directory: string): string[] {
   return pids.filter((pid) => below(pid) || speaks(pid)).map((pid) => `${pid} ${text(`/proc/${pid}/comm`).trim()}`);
 }
 
+/** What is in a directory; nothing in one that is gone, as that of an instance that ends meanwhile. */
+function entries(directory: string): Dirent[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+}
+
 function cgroups(): string[] {
   const found: string[] = [];
   const visit = (directory: string, depth: number): void => {
-    let names: string[];
-    try {
-      names = readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-    } catch {
-      return;
-    }
-    for (const name of names) {
+    for (const { name } of entries(directory).filter((entry) => entry.isDirectory())) {
       const path = join(directory, name);
       if (name.includes("kite")) found.push(path);
       if (depth < 6) visit(path, depth + 1);
@@ -69,7 +73,7 @@ function cgroups(): string[] {
 function files(directory: string): string[] {
   const found: string[] = [];
   const visit = (path: string): void => {
-    for (const entry of readdirSync(path, { withFileTypes: true })) {
+    for (const entry of entries(path)) {
       const inner = join(path, entry.name);
       if (/\/data\/logs$|\.sqlite|\.db/.test(inner)) continue;
       found.push(inner);

@@ -23,10 +23,13 @@ use wire::{Button, Cursor, KeyCode, PointerMode, PointerPosition, TouchPhase};
 
 mod emitter;
 mod keymap;
+mod network;
 mod pacer;
 mod sys;
 mod wayland;
 mod x11;
+
+pub use network::NoNetwork;
 
 /// Longest text that a clipboard carries, in bytes. Too low cuts what players copy; too high lets a game fill the
 /// control channel, whose messages end at 256 KiB.

@@ -23,13 +23,16 @@ pub(crate) fn make_realtime() -> io::Result<()> {
     }
 }
 
-/// Runs a program that dies with the calling thread and inherits these descriptors at their own numbers.
+/// Runs a program that dies with the calling thread, has no network ([`crate::NoNetwork`]) and inherits these descriptors at their own numbers.
 ///
 /// With `activation`, the first of them is moved to descriptor 3 and announced as systemd announces an activated socket.
 pub(crate) fn spawn(command: &mut Command, inherit: Vec<OwnedFd>, activation: bool) -> io::Result<Child> {
     let numbers: Vec<RawFd> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
+    let network = crate::NoNetwork::new();
     let prepare = move || {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // SAFETY: a forked child has one thread.
+        unsafe { network.leave()? };
         for number in &numbers {
             // SAFETY: the descriptors are open until `spawn` returns, as `inherit` is kept that long.
             let number = unsafe { std::os::fd::BorrowedFd::borrow_raw(*number) };

@@ -143,7 +143,9 @@ fn command(folder: &Path, stderr: OwnedFd) -> Command {
     command
         .args(["-n", "--daemonize=no", "--log-target=stderr"])
         .arg(format!("--exit-idle-time={IDLE_EXIT_S}"))
-        .args(["-L", &format!("module-null-sink sink_name={SINK} format=s16le rate=48000 channels=2")])
+        // With rewinds the sink takes up to two seconds of silence in advance before anything plays, and a game that opens its sound then
+        // waits for their end: that was 1.7 s of chocolate-doom's start.
+        .args(["-L", &format!("module-null-sink sink_name={SINK} format=s16le rate=48000 channels=2 norewinds=1")])
         // Stops the clock of the sink when nothing plays: an idle game then costs no wake-ups.
         .args(["-L", "module-suspend-on-idle timeout=1"])
         // The socket is `native` in PULSE_RUNTIME_PATH. Who may reach it is decided by who is shown the folder.
@@ -162,6 +164,6 @@ fn command(folder: &Path, stderr: OwnedFd) -> Command {
         .stderr(stderr)
         // Ctrl-C in a terminal is for us to handle; the server ends when we end it.
         .process_group(0);
-    sys::die_with_this_thread(&mut command);
+    sys::confine(&mut command);
     command
 }

@@ -254,4 +254,65 @@ mod tests {
         check(&[&[0, 1, 5, 0, 0, 0, 1, 6]], &[&[5]], Err(NotOurs));
         check(&[&[]], &[], Ok(()));
     }
+
+    fn port() -> (TcpPort, SocketAddr) {
+        let port = TcpPort::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = port.listener.local_addr().unwrap();
+        (port, address)
+    }
+
+    /// Serves until so many connections are there.
+    fn serve_until(port: &mut TcpPort, connections: usize, now: Instant) {
+        for _ in 0..500 {
+            port.service(now, |_, _| {});
+            if port.connections.len() == connections {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("{} connections instead of {connections}", port.connections.len());
+    }
+
+    #[test]
+    fn a_stranger_is_sent_away_soon_and_a_player_stays() {
+        let (mut port, address) = port();
+        let start = Instant::now();
+        let player = TcpStream::connect(address).unwrap();
+        let strangers: Vec<_> = (1..MAX_CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
+        serve_until(&mut port, MAX_CONNECTIONS, start);
+        port.accepted(player.local_addr().unwrap(), start);
+        // One more takes the oldest stranger's place.
+        let late = TcpStream::connect(address).unwrap();
+        let is_there = |port: &TcpPort, stream: &TcpStream| {
+            let address = stream.local_addr().unwrap();
+            port.connections.iter().any(|connection| connection.remote == address)
+        };
+        for _ in 0..500 {
+            port.service(start, |_, _| {});
+            if is_there(&port, &late) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(is_there(&port, &player) && is_there(&port, &late) && !is_there(&port, &strangers[0]));
+        port.service(start + PROVE_WITHIN, |_, _| {});
+        assert!(is_there(&port, &player));
+        assert_eq!(port.connections.len(), 1);
+    }
+
+    #[test]
+    fn a_flood_is_read_a_little_at_a_time_and_nonsense_ends_it() {
+        let (mut port, address) = port();
+        let now = Instant::now();
+        let mut flood = TcpStream::connect(address).unwrap();
+        flood.write_all(&[0, 1, 7].repeat(100_000)).unwrap();
+        serve_until(&mut port, 1, now);
+        let mut frames = 0;
+        port.service(now, |_, _| frames += 1);
+        assert!(frames <= READ_AT_ONCE / 3 + 1, "{frames}");
+        let mut zeros = TcpStream::connect(address).unwrap();
+        zeros.write_all(&[0; 1000]).unwrap();
+        drop(flood);
+        serve_until(&mut port, 0, now);
+    }
 }
