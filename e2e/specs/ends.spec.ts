@@ -13,7 +13,7 @@ import type { Kite } from "../lib/kite.ts";
 import { holdings, leaks } from "../lib/leaks.ts";
 import type { Holdings } from "../lib/leaks.ts";
 import { cleanSlate, ended, leave, openPlay, playing } from "../lib/play.ts";
-import { until } from "../lib/programs.ts";
+import { freePort, until } from "../lib/programs.ts";
 
 let kite: Kite;
 let browser: Browser;
@@ -127,4 +127,21 @@ test("a game that hangs goes on showing its last picture, and the player can lea
   assert.equal((await ended(page)).reason, "player_left");
   await page.context().close();
   await nothingLeft();
+});
+
+test("a session for which no port is free ends as our fault, and the one that has it plays on", async () => {
+  const port = await freePort();
+  const small = await startKite({ games: [directory], sessions: 2, mediaPorts: [port, port] });
+  try {
+    const first = await openPlay(browser, small, "probe-x11", { width: 640, height: 360, framesPerSecond: 30 });
+    await playing(first);
+    const second = await openPlay(browser, small, "probe-x11", { width: 640, height: 360, framesPerSecond: 30 });
+    const end = await ended(second, 20_000);
+    assert.equal(end.reason, "network_failed", end.text);
+    assert.equal(await first.locator('[data-state="playing"]').count(), 1);
+    await second.context().close();
+    await leave(first);
+  } finally {
+    await small.stop();
+  }
 });

@@ -86,6 +86,22 @@ pub enum RunError {
     Thread(#[source] std::io::Error),
 }
 
+impl RunError {
+    /// What the agent is told.
+    fn reason(&self) -> &'static str {
+        match self {
+            RunError::Display(_) => "display_failed",
+            RunError::Net(_) => "network_failed",
+            RunError::NoAgent
+            | RunError::Agent(_)
+            | RunError::Settings(_)
+            | RunError::Sound(_)
+            | RunError::Pads(_)
+            | RunError::Thread(_) => "streamer_failed",
+        }
+    }
+}
+
 /// Runs the session that the agent describes, to its end.
 ///
 /// # Errors
@@ -104,7 +120,7 @@ pub fn run() -> Result<(), RunError> {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(": ");
-            let ended = FromStreamer::Ended { reason: "streamer_failed".into(), detail: Some(detail) };
+            let ended = FromStreamer::Ended { reason: error.reason().into(), detail: Some(detail) };
             if let Err(error) = writer.send(&ended) {
                 tracing::warn!(%error, "the agent could not be told");
             }
