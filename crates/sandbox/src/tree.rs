@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, chmodat, chownat, open, openat, renameat_with,
-    statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, chmodat, chownat, open, openat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::{self, Errno};
 
@@ -195,7 +195,7 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), root.join("link")).unwrap();
         deep(&root, 20_000);
         std::fs::create_dir_all(root.join("closed/below")).unwrap();
-        std::fs::set_permissions(root.join("closed"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(root.join("closed"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
         assert_eq!(disk_bytes(&root).unwrap(), u64::MAX);
         remove_tree(&root).unwrap();
         assert!(!root.exists() && outside.path().join("kept").exists());

@@ -48,7 +48,13 @@ function canvasPicture(onShown: OnShown): Picture {
       element.height = height;
     }
     context?.drawImage(frame, 0, 0, width, height);
-    onShown({ rtpTimestamp: frame.metadata?.().rtpTimestamp ?? null, shownMs: performance.now(), width, height, slackMs: null });
+    onShown({
+      rtpTimestamp: frame.metadata?.().rtpTimestamp ?? null,
+      shownMs: performance.now(),
+      width,
+      height,
+      slackMs: null,
+    });
   };
   const run = async (frames: ReadableStreamDefaultReader<VideoFrame>): Promise<void> => {
     for (;;) {
