@@ -12,9 +12,10 @@ pub fn now_us() -> u64 {
 /// The probe's rate, in thousandths of a hertz.
 ///
 /// Not exactly 60 Hz: two clocks of the same rate keep the phase that they happen to have, and then one run measures a
-/// lucky phase between application, capture and display, and the next an unlucky one, 16 ms apart. At 59.9 Hz every
-/// phase comes by within ten seconds. Further away would cost frames: at 59 Hz one of sixty.
-pub const RATE_MHZ: u64 = 59_900;
+/// lucky phase between application, capture and display, and the next an unlucky one, 16 ms apart. At 59.5 Hz every
+/// phase comes by within two seconds, so that a round sees each several times. (At 59.9 Hz it took ten seconds, longer than a
+/// round: the same product had medians of 18.8 and 23.7 ms.) Further away would cost frames: at 59 Hz one of sixty.
+pub const RATE_MHZ: u64 = 59_500;
 
 /// A steady beat that never drifts: tick `n` is due at `start + n / rate`.
 #[derive(Clone, Copy, Debug)]
