@@ -89,13 +89,16 @@ describe("a play", () => {
       () => page.evaluate(() => window.page.player?.statistics()),
       (statistics) => (statistics?.framesPerSecond ?? 0) > 5 && statistics?.roundTripMs !== null,
     );
-    expect(statistics).toMatchObject({ picture: "canvas", width: 640, height: 360 });
+    expect(statistics).toMatchObject({ picture: "video", width: 640, height: 360 });
     expect(["H264", "VP8"]).toContain(statistics?.codec);
     const reports = await until(
       () => bench.streamer.evaluate(() => window.streamer.reports()),
       (reports) => reports.length > 0,
     );
-    expect(reports[0]).toMatchObject({ type: "report", value: { dropped: expect.any(Number) } });
+    expect(reports[0]).toMatchObject({
+      type: "report",
+      value: { dropped: expect.any(Number), displaySlack100us: expect.any(Number) },
+    });
     expect(await page.evaluate(() => window.page.errors)).toEqual([]);
     // Frames carry their RTP timestamp, by which they are matched to their marks.
     expect(await page.evaluate(() => window.page.frames - window.page.stampedFrames)).toBe(0);
