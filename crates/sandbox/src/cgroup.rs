@@ -120,6 +120,13 @@ impl Group {
         self.members.iter().try_for_each(|member| fs::write(member.directory.join("cgroup.procs"), pid.to_string()))
     }
 
+    /// The processes in it; none where there is no group.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let list =
+            self.members.first().and_then(|member| fs::read_to_string(member.directory.join("cgroup.procs")).ok());
+        list.unwrap_or_default().lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
     /// Processor time used by every process that ever was in it.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
         let member = self.member(Controller::CpuTime).or_else(|| self.member(Controller::Cpu))?;

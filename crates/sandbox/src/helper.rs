@@ -372,7 +372,8 @@ impl Life {
                 0
             })
         };
-        let used: u64 = self.watched.iter().fold(0, |sum, path| sum.saturating_add(bytes(path)));
+        let held = tree::unlinked_bytes(&self.group.pids());
+        let used: u64 = self.watched.iter().fold(held, |sum, path| sum.saturating_add(bytes(path)));
         used > self.disk_bytes
     }
 

@@ -92,6 +92,16 @@ fn a_full_disk_ends_only_the_game_that_filled_it() {
 }
 
 #[test]
+fn files_without_a_name_count_too() {
+    let place = Place::new();
+    let hold = "perl -e 'for (1..8) { open my $f, \">\", \"$ENV{HOME}/$_\"; print $f \"x\" x (8 << 20); $f->flush; \
+                unlink \"$ENV{HOME}/$_\"; push @held, $f } sleep 60'";
+    let mut sandbox = place.script(hold);
+    sandbox.limits.disk_bytes = 24 << 20;
+    assert_eq!(place.run(sandbox).0, Exit::DiskFull);
+}
+
+#[test]
 fn one_file_cannot_be_larger_than_the_disk_limit() {
     let place = Place::new();
     let mut sandbox = place.script("perl -e '$SIG{XFSZ} = \"IGNORE\"; open F, \">\", \"$ENV{HOME}/x\"; truncate F, 1 << 40 or print \"refused: $!\"'");
