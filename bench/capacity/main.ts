@@ -17,7 +17,7 @@ import { play } from "e2e/lib/session.ts";
 import type { Format, Session } from "e2e/lib/session.ts";
 
 import { rounded } from "../lib/percentiles.ts";
-import { cpuBetween, tree } from "../lib/processes.ts";
+import { cpuBetween, isProbe, tree } from "../lib/processes.ts";
 
 const FORMATS: Readonly<Record<string, Format>> = {
   "720p30": { width: 1280, height: 720, framesPerSecond: 30 },
@@ -66,8 +66,8 @@ async function count(sessions: readonly Session[], kitePid: number): Promise<Ste
   const used = cpuBetween(kiteBefore, kiteAfter);
   const share = (wanted: (name: string) => boolean): number =>
     [...used].filter(([name]) => wanted(name)).reduce((sum, [, cpuS]) => sum + cpuS, 0) / seconds;
-  const probe = share((name) => name.startsWith("probe-"));
-  const server = share((name) => !name.startsWith("probe-"));
+  const probe = share(isProbe);
+  const server = share((name) => !isProbe(name));
   const receiver = [...cpuBetween(receiversBefore, receiversAfter).values()].reduce((sum, cpuS) => sum + cpuS, 0) / seconds;
   const memory = kiteAfter.reduce((sum, usage) => sum + usage.proportionalBytes, 0);
   return {

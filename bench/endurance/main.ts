@@ -1,21 +1,21 @@
 /**
- * `./x bench endurance [--minutes N] [--app probe-x11|probe-wayland] [--format 720p60]`
+ * `./x bench endurance [--minutes N] [--app probe-x11|probe-wayland]`
  *
  * One long session on a real display: does the picture get older, does memory grow? Every minute is counted on its own; the last one is
  * compared with the first. The last line of standard output is one JSON object.
  */
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
-import { ROOT } from "e2e/lib/kite.ts";
 import type { Format } from "e2e/lib/session.ts";
 
 import { percentile, rounded } from "../lib/percentiles.ts";
-import { tree } from "../lib/processes.ts";
+import { isProbe, tree } from "../lib/processes.ts";
+import { newResults } from "../lib/results.ts";
 import { ageMs, openScene, openScreen, steady } from "../lib/screen.ts";
 import type { Camera } from "../lib/screen.ts";
 import { kite } from "../products/kite.ts";
@@ -40,7 +40,6 @@ interface Minute {
 
 /** Names of a browser's processes. */
 const isBrowser = (name: string): boolean => name.startsWith("chrom");
-const isProbe = (name: string): boolean => name.startsWith("probe-");
 
 function megabytes(roots: readonly number[], counts: (name: string) => boolean): number {
   const bytes = tree(roots).filter(({ name }) => counts(name)).reduce((sum, usage) => sum + usage.proportionalBytes, 0);
@@ -74,8 +73,7 @@ async function main(): Promise<void> {
   const { minutes: wanted, app } = { minutes: Number(values.minutes), app: values.app };
   if (app !== "probe-x11" && app !== "probe-wayland") throw new Error("the app is probe-x11 or probe-wayland");
   if (!(wanted >= 2)) throw new Error("at least two minutes: the last one is compared with the first");
-  const results = join(ROOT, "bench-results", `endurance-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`);
-  mkdirSync(results, { recursive: true });
+  const results = newResults("endurance");
 
   const screen = await openScreen(FORMAT, results);
   const running = await kite("kite", app).start(FORMAT, results);

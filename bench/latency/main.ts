@@ -9,9 +9,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { ROOT } from "e2e/lib/kite.ts";
 import type { Format } from "e2e/lib/session.ts";
 
+import { newResults } from "../lib/results.ts";
 import { kite } from "../products/kite.ts";
 import type { Product } from "../products/product.ts";
 import { selkies } from "../products/selkies.ts";
@@ -143,8 +143,7 @@ async function measureFormat(name: string, format: Format, chosen: Options, resu
 
 async function main(): Promise<void> {
   const chosen = options();
-  const results = join(ROOT, "bench-results", `latency-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`);
-  mkdirSync(results, { recursive: true });
+  const results = newResults("latency");
   const runs: Run[] = [];
   for (const name of chosen.formats) {
     const format = FORMATS[name];

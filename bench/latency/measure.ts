@@ -9,7 +9,7 @@ import type { Page } from "playwright-core";
 import type { Format } from "e2e/lib/session.ts";
 
 import { seeded } from "../lib/percentiles.ts";
-import { cpuBetween, tree } from "../lib/processes.ts";
+import { cpuBetween, isProbe, tree } from "../lib/processes.ts";
 import type { Usage } from "../lib/processes.ts";
 import type { Product, Running } from "../products/product.ts";
 import { KEEP_PEERS } from "../products/traffic.ts";
@@ -18,8 +18,6 @@ import type { Camera, Press, Screen, Shown } from "../lib/screen.ts";
 
 /** After this an input counts as lost. A connection that needs longer is broken, not slow. */
 const LOST_AFTER_MS = 1500;
-/** Every process whose name begins so is the measured application, not the product. */
-const PROBE_NAME = "probe-";
 
 /** What a measurement needs to know. */
 export interface Plan {
@@ -124,7 +122,7 @@ async function observe(page: Page, camera: Camera, running: Running, product: st
   const { shown, presses } = camera.take();
   const [after, browserAfter, traffic] = [tree(running.roots), await browserCpuS(page), await running.traffic(page)];
 
-  const isProduct = (usage: Usage): boolean => !usage.name.startsWith(PROBE_NAME);
+  const isProduct = (usage: Usage): boolean => !isProbe(usage.name);
   return {
     product,
     format,

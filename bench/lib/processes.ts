@@ -48,6 +48,11 @@ function proportionalBytes(pid: number): number {
   }
 }
 
+/** Every process whose name begins so is the measured application, not the product. */
+export function isProbe(name: string): boolean {
+  return name.startsWith("probe-");
+}
+
 /** All processes under these roots, the roots included. */
 export function tree(roots: readonly number[]): Usage[] {
   const entries = readdirSync("/proc")

@@ -1,6 +1,5 @@
 /**
- * Runs inside the measured page, before the product's own scripts: notes when keys are pressed and when a new frame of
- * the probe is first shown, the same way for every product.
+ * Runs inside a page, before its own scripts: notes when a new frame of the probe is first shown.
  *
  * A frame counts as shown at the end of the first animation frame in which the product's largest picture (`<video>` or
  * `<canvas>`, however it is drawn) holds it. The page's `requestAnimationFrame` is wrapped so that looking always comes
@@ -17,29 +16,13 @@ export interface Shown extends Strip {
   readonly atMs: number;
 }
 
-/** A key press, by the page's clock. */
-export interface Press {
-  /** The event's own time stamp. */
-  readonly atMs: number;
-  /** When the page's listener ran. */
-  readonly handledMs: number;
-}
-
 /** What the harness takes out of the page. */
 export interface Recording {
   readonly shown: Shown[];
-  readonly presses: Press[];
-  /** Time since the last take. */
-  readonly spanMs: number;
-  /** Animation frames since the last take, and the longest time between two. */
+  /** Animation frames since the last take. */
   readonly animationFrames: number;
-  readonly longestAnimationGapMs: number;
   /** Looks at a picture that held no readable strip. */
   readonly unreadable: number;
-  /** Median cost of a look. */
-  readonly lookMs: number;
-  /** What is looked at, like `canvas 1280x720`. */
-  readonly source: string;
 }
 
 /** What the harness calls. */
@@ -48,14 +31,11 @@ export interface Bench {
   take(): Recording;
   /** Toggles shown so far since the page began, not wrapping; `undefined` before the first readable frame. */
   toggles(): number | undefined;
-  /** Statistics of every inbound video of every peer connection. */
-  inboundVideo(): Promise<Record<string, unknown>[]>;
 }
 
 declare global {
   interface Window {
     kiteBench?: Bench;
-    kiteBenchKey?: string;
   }
 }
 
@@ -64,28 +44,13 @@ type Picture = HTMLVideoElement | HTMLCanvasElement;
 const PER_CELL = 4;
 const MAX_RECORDS = 200_000;
 
-const peers: RTCPeerConnection[] = [];
-const NativePeer = window.RTCPeerConnection;
-window.RTCPeerConnection = new Proxy(NativePeer, {
-  construct(target, parameters, newTarget) {
-    const peer = Reflect.construct(target, parameters, newTarget) as RTCPeerConnection;
-    peers.push(peer);
-    return peer;
-  },
-});
-
 const small = new OffscreenCanvas(COLUMNS * PER_CELL, ROWS * PER_CELL);
 const context = small.getContext("2d", { willReadFrequently: true, alpha: false });
 if (context) context.imageSmoothingEnabled = false;
 
 let shown: Shown[] = [];
-let presses: Press[] = [];
-let looks: number[] = [];
 let unreadable = 0;
 let animationFrames = 0;
-let longestAnimationGapMs = 0;
-let takenMs = performance.now();
-let lastAnimationMs = performance.now();
 let picture: Picture | undefined;
 let lastNewMs = 0;
 let lastFrame = -1;
@@ -103,10 +68,6 @@ function pictures(root: Document | ShadowRoot, found: Picture[] = []): Picture[]
 function area(element: Picture): number {
   const box = element.getBoundingClientRect();
   return getComputedStyle(element).visibility === "hidden" ? 0 : box.width * box.height;
-}
-
-function widthOf(element: Picture): number {
-  return element instanceof HTMLVideoElement ? element.videoWidth : element.width;
 }
 
 /** Cells from pixels of one byte each at `offset + x * step + y * stride`: white where the middle of the cell is light. */
@@ -183,14 +144,10 @@ function note(strip: Strip, atMs: number): void {
 async function look(): Promise<void> {
   const begunMs = performance.now();
   animationFrames++;
-  longestAnimationGapMs = Math.max(longestAnimationGapMs, begunMs - lastAnimationMs);
-  lastAnimationMs = begunMs;
   // A product may replace its element; searching is expensive, so only when the known one fell silent.
   if ((picture === undefined || begunMs - lastNewMs > 500) && animationFrames % 15 === 0) await find();
   if (picture === undefined) return;
-  const reading = read(picture);
-  if (looks.length < MAX_RECORDS) looks.push(performance.now() - begunMs);
-  const strip = await reading;
+  const strip = await read(picture);
   if (strip) note(strip, begunMs);
   else unreadable++;
 }
@@ -227,42 +184,11 @@ window.cancelAnimationFrame = (handle) => {
 };
 nativeRequest(animationFrame);
 
-window.addEventListener(
-  "keydown",
-  (event) => {
-    if (event.isTrusted && !event.repeat && event.code === window.kiteBenchKey) {
-      presses.push({ atMs: event.timeStamp, handledMs: performance.now() });
-    }
-  },
-  { capture: true },
-);
-
 window.kiteBench = {
   take() {
-    const sorted = looks.sort((a, b) => a - b);
-    const recording: Recording = {
-      spanMs: performance.now() - takenMs,
-      shown,
-      presses,
-      animationFrames,
-      longestAnimationGapMs,
-      unreadable,
-      lookMs: sorted[sorted.length >> 1] ?? 0,
-      source: picture ? `${picture.tagName.toLowerCase()} ${widthOf(picture)} wide` : "none",
-    };
-    [shown, presses, looks, unreadable, animationFrames, longestAnimationGapMs] = [[], [], [], 0, 0, 0];
-    takenMs = performance.now();
+    const recording: Recording = { shown, animationFrames, unreadable };
+    [shown, unreadable, animationFrames] = [[], 0, 0];
     return recording;
   },
   toggles: () => togglesShown,
-  async inboundVideo() {
-    const found: Record<string, unknown>[] = [];
-    for (const peer of peers) {
-      if (peer.connectionState === "closed") continue;
-      for (const entry of (await peer.getStats()).values() as Iterable<Record<string, unknown>>) {
-        if (entry["type"] === "inbound-rtp" && entry["kind"] === "video") found.push(entry);
-      }
-    }
-    return found;
-  },
 };

@@ -14,7 +14,7 @@ export const PROBE_KEY = { code: "KeyK", key: "k", windowsVirtualKeyCode: 75 } a
 export async function probeScript(): Promise<string> {
   const entry = fileURLToPath(new URL("probe-page.ts", import.meta.url));
   const { outputFiles } = await build({ entryPoints: [entry], bundle: true, write: false, format: "iife", target: "es2022" });
-  return `window.kiteBenchKey = ${JSON.stringify(PROBE_KEY.code)};\n${outputFiles[0]?.text ?? ""}`;
+  return outputFiles[0]?.text ?? "";
 }
 
 /** Inputs that the picture has shown so far, -1 before the first readable frame. */

@@ -65,15 +65,20 @@ impl Emitter {
         self.last.is_some()
     }
 
-    pub(crate) fn resize(&mut self, size: Size) {
+    /// True when there was a picture, which has to be made anew. Where there was none, black that nobody asked for would be taken for the
+    /// game's first picture.
+    #[must_use]
+    pub(crate) fn resize(&mut self, size: Size) -> bool {
         self.size = size;
-        self.last = None;
         self.sink.size(size);
+        self.last.take().is_some()
     }
 
-    pub(crate) fn set_matrix(&mut self, matrix: ColorMatrix) {
+    /// As [`Emitter::resize`].
+    #[must_use]
+    pub(crate) fn set_matrix(&mut self, matrix: ColorMatrix) -> bool {
         self.matrix = matrix;
-        self.last = None;
+        self.last.take().is_some()
     }
 
     pub(crate) fn cursor(&mut self, cursor: Cursor) {

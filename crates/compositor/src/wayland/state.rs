@@ -288,8 +288,7 @@ impl State {
             return;
         }
         let old = self.screen();
-        let has_shown = self.emitter.has_shown();
-        self.emitter.resize(size);
+        let is_stale = self.emitter.resize(size);
         self.set_mode(size);
         let screen = self.screen();
         self.place = (
@@ -306,16 +305,13 @@ impl State {
             xwayland.manager.resize(size);
         }
         self.update_scene();
-        if has_shown {
+        if is_stale {
             self.refresh();
         }
     }
 
     pub(crate) fn set_matrix(&mut self, matrix: ColorMatrix) {
-        let has_shown = self.emitter.has_shown();
-        self.emitter.set_matrix(matrix);
-        // Black that nobody asked for would be taken for the game's first picture.
-        if has_shown {
+        if self.emitter.set_matrix(matrix) {
             self.refresh();
         }
     }

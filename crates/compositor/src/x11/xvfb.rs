@@ -289,19 +289,14 @@ impl Capture {
                 if let Ok(size) = Size::new(width, height)
                     && size != emitter.size
                 {
-                    let has_shown = emitter.has_shown();
                     server.resize(size)?;
-                    emitter.resize(size);
-                    if has_shown {
+                    if emitter.resize(size) {
                         self.refresh(server, emitter)?;
                     }
                 }
             }
             Command::Matrix(matrix) => {
-                let has_shown = emitter.has_shown();
-                emitter.set_matrix(matrix);
-                // Black that nobody asked for would be taken for the game's first picture.
-                if has_shown {
+                if emitter.set_matrix(matrix) {
                     self.refresh(server, emitter)?;
                 }
             }
