@@ -1,5 +1,5 @@
 /**
- * `./x bench endurance [--minutes N] [--app probe-x11|probe-wayland]`
+ * `./x bench endurance [--minutes N] [--display x11|wayland]`
  *
  * One long session on a real display: does the picture get older, does memory grow? Every minute is counted on its own; the last one is
  * compared with the first. The last line of standard output is one JSON object.
@@ -68,15 +68,15 @@ async function minute(camera: Camera, roots: readonly number[]): Promise<Minute>
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { minutes: { type: "string", default: "60" }, app: { type: "string", default: "probe-x11" } },
+    options: { minutes: { type: "string", default: "60" }, display: { type: "string", default: "x11" } },
   });
-  const { minutes: wanted, app } = { minutes: Number(values.minutes), app: values.app };
-  if (app !== "probe-x11" && app !== "probe-wayland") throw new Error("the app is probe-x11 or probe-wayland");
+  const { minutes: wanted, display } = { minutes: Number(values.minutes), display: values.display };
+  if (display !== "x11" && display !== "wayland") throw new Error("the display is x11 or wayland");
   if (!(wanted >= 2)) throw new Error("at least two minutes: the last one is compared with the first");
   const results = newResults("endurance");
 
   const screen = await openScreen(FORMAT, results);
-  const running = await kite("kite", app).start(FORMAT, results);
+  const running = await kite(display).start(FORMAT, results);
   const scene = await openScene(screen, FORMAT, [], results);
   const minutes: Minute[] = [];
   try {
@@ -103,7 +103,7 @@ async function main(): Promise<void> {
     memory: over("memory_mb"),
     browser_memory: over("browser_memory_mb"),
   };
-  process.stdout.write(`every minute: ${results}/minutes.json\n${JSON.stringify({ app, minutes: wanted, first, last, last_over_first: ratios })}\n`);
+  process.stdout.write(`every minute: ${results}/minutes.json\n${JSON.stringify({ display, minutes: wanted, first, last, last_over_first: ratios })}\n`);
 }
 
 await main();

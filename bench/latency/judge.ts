@@ -1,6 +1,7 @@
 /** Turns an observation into figures. Pure. */
 
 import { percentile, rounded } from "../lib/percentiles.ts";
+import type { Display } from "../products/product.ts";
 import type { Answer, Observation } from "./measure.ts";
 import { ageMs } from "../lib/screen.ts";
 import type { Shown } from "../lib/screen.ts";
@@ -18,6 +19,7 @@ export interface Spread {
 /** One line of the result, with the field names of the JSON. */
 export interface Run {
   readonly product: string;
+  readonly display: Display;
   readonly width: number;
   readonly height: number;
   /** How often the product was started anew; the figures are of all rounds together. */
@@ -102,6 +104,7 @@ export function judge(rounds: readonly [Observation, ...Observation[]]): Run {
   const lateMs = percentile(rounds.flatMap((round) => round.shown.map((frame) => frame.lateMs)), 99);
   return {
     product: first.product,
+    display: first.display,
     width: first.format.width,
     height: first.format.height,
     rounds: rounds.length,

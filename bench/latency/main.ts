@@ -13,7 +13,7 @@ import type { Format } from "e2e/lib/session.ts";
 
 import { newResults } from "../lib/results.ts";
 import { kite } from "../products/kite.ts";
-import type { Product } from "../products/product.ts";
+import type { Display, Product } from "../products/product.ts";
 import { selkies } from "../products/selkies.ts";
 import { clickToPhotonMs, judge, ratios } from "./judge.ts";
 import type { Ratios, Run } from "./judge.ts";
@@ -26,18 +26,16 @@ const FORMATS: Readonly<Record<string, Format>> = {
   "1080p60": { width: 1920, height: 1080, framesPerSecond: 60 },
 };
 
-const PRODUCTS: readonly Product[] = [
-  kite("kite", "probe-x11"),
-  kite("kite-wayland", "probe-wayland"),
-  selkies("websockets"),
-  selkies("webrtc"),
-];
+const DISPLAYS: readonly Display[] = ["x11", "wayland"];
+const PRODUCTS: readonly Product[] = DISPLAYS.flatMap((display) => [
+  kite(display),
+  selkies("websockets", display),
+  selkies("webrtc", display),
+]);
 /** Time for encoders, rate control and the browser's decoder to settle. */
 const WARM_UP_MS = 5000;
-/** What the ratios are of. */
+/** How the names of what the ratios are of begin; measured when no product is named. */
 const OURS = "kite";
-/** Measured when no product is named. */
-const OWN_BY_DEFAULT: readonly string[] = [OURS, "kite-wayland"];
 
 interface Options {
   readonly products: readonly Product[];
@@ -64,7 +62,7 @@ function options(): Options {
   const wanted = (product: Product): boolean =>
     values.product
       ? values.product.includes(product.name)
-      : OWN_BY_DEFAULT.includes(product.name) || values.peer.some((peer) => product.name.startsWith(peer));
+      : [OURS, ...values.peer].some((wanted) => product.name.startsWith(wanted));
   const products = PRODUCTS.filter(wanted);
   if (products.length === 0) throw new Error(`no such product; there are ${PRODUCTS.map(({ name }) => name).join(", ")}`);
   const [inputs, rounds, seed] = [Number(values.inputs), Number(values.rounds), Number(values.seed)];
@@ -101,13 +99,16 @@ function table(runs: readonly Run[]): string {
   return cells.map((row) => row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join("  ")).join("\n");
 }
 
+/** Like with like: a game that draws at its own beat waits for it everywhere, one that the display asks does not. */
 function allRatios(runs: readonly Run[]): Record<string, Ratios> {
   const result: Record<string, Ratios> = {};
   for (const [name, { width }] of Object.entries(FORMATS)) {
-    const ofFormat = runs.filter((run) => run.width === width);
-    const ours = ofFormat.find((run) => run.product === OURS);
-    const found = ours && ratios(ours, ofFormat.filter((run) => !run.product.startsWith(OURS)));
-    if (found) result[name] = found;
+    for (const display of DISPLAYS) {
+      const alike = runs.filter((run) => run.width === width && run.display === display);
+      const ours = alike.find((run) => run.product.startsWith(OURS));
+      const found = ours && ratios(ours, alike.filter((run) => run !== ours));
+      if (found) result[display === "x11" ? name : `${name}-${display}`] = found;
+    }
   }
   return result;
 }

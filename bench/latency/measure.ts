@@ -11,7 +11,7 @@ import type { Format } from "e2e/lib/session.ts";
 import { seeded } from "../lib/percentiles.ts";
 import { cpuBetween, isProbe, tree } from "../lib/processes.ts";
 import type { Usage } from "../lib/processes.ts";
-import type { Product, Running } from "../products/product.ts";
+import type { Display, Product, Running } from "../products/product.ts";
 import { KEEP_PEERS } from "../products/traffic.ts";
 import { openScene, openScreen, steady } from "../lib/screen.ts";
 import type { Camera, Press, Screen, Shown } from "../lib/screen.ts";
@@ -36,6 +36,7 @@ export interface Answer {
 /** Everything that was seen, before it is judged. */
 export interface Observation {
   readonly product: string;
+  readonly display: Display;
   readonly format: Format;
   readonly answers: readonly Answer[];
   readonly lost: number;
@@ -109,7 +110,7 @@ async function browserCpuS(page: Page): Promise<number> {
 }
 
 /** Watches a product that runs. */
-async function observe(page: Page, camera: Camera, running: Running, product: string, format: Format, plan: Plan): Promise<Observation> {
+async function observe(page: Page, camera: Camera, running: Running, product: Product, format: Format, plan: Plan): Promise<Observation> {
   await steady(camera, format);
   await sleep(plan.warmUpMs);
 
@@ -124,7 +125,8 @@ async function observe(page: Page, camera: Camera, running: Running, product: st
 
   const isProduct = (usage: Usage): boolean => !isProbe(usage.name);
   return {
-    product,
+    product: product.name,
+    display: product.display,
     format,
     answers: pair(presses, shown),
     lost,
@@ -143,7 +145,7 @@ async function observe(page: Page, camera: Camera, running: Running, product: st
 }
 
 /** Opens the product's page on the screen and watches it. */
-async function watch(screen: Screen, running: Running, product: string, format: Format, plan: Plan, directory: string): Promise<Observation> {
+async function watch(screen: Screen, running: Running, product: Product, format: Format, plan: Plan, directory: string): Promise<Observation> {
   const { page, camera, close } = await openScene(screen, format, [KEEP_PEERS], directory);
   try {
     await page.goto(running.url, { waitUntil: "domcontentloaded" });
@@ -163,7 +165,7 @@ export async function measure(product: Product, format: Format, plan: Plan, dire
   try {
     const running = await product.start(format, directory);
     try {
-      return await watch(screen, running, product.name, format, plan, directory);
+      return await watch(screen, running, product, format, plan, directory);
     } finally {
       await running.stop();
     }

@@ -45,6 +45,7 @@ function observation(product: string, latencyMs: number): Observation {
   ]);
   return {
     product,
+    display: "x11",
     format: { width: 1280, height: 720, framesPerSecond: 60 },
     answers: pair(presses, shown),
     lost: 0,

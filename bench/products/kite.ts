@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { probePackage, startKite } from "e2e/lib/kite.ts";
 
 import { inboundVideo, inboundVideoBytes } from "./traffic.ts";
-import type { Product, Running } from "./product.ts";
+import type { Display, Product, Running } from "./product.ts";
 
 /** What is read of the SDK's `PlayerStatistics`. */
 interface SdkStatistics {
@@ -19,10 +19,12 @@ interface SdkStatistics {
   };
 }
 
-/** Kite with one of the two probes. */
-export function kite(name: string, probe: "probe-x11" | "probe-wayland"): Product {
+/** Kite with a game of one of two kinds. */
+export function kite(display: Display): Product {
+  const probe = `probe-${display}` as const;
   return {
-    name,
+    name: display === "x11" ? "kite" : `kite-${display}`,
+    display,
     async start(format, directory): Promise<Running> {
       const games = join(directory, "games");
       mkdirSync(games, { recursive: true });

@@ -19,8 +19,13 @@ export interface Running {
   stop(): Promise<void>;
 }
 
+/** How the probe draws: at a beat of its own on an X server, or when its Wayland compositor asks for the next frame. */
+export type Display = "x11" | "wayland";
+
 /** A product. */
 export interface Product {
   readonly name: string;
+  /** What the game that it shows draws on. */
+  readonly display: Display;
   start(format: Format, directory: string): Promise<Running>;
 }

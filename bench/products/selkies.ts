@@ -1,6 +1,6 @@
 /**
- * Selkies 2.1 from PyPI, with its own page, at its own defaults (H.264 by x264, 8 Mbit/s constant bitrate, sound on),
- * on an Xvfb of the measured size with the X11 probe.
+ * Selkies 2.1 from PyPI, with its own page, at its own defaults (H.264 by x264, 8 Mbit/s constant bitrate, sound on): on an Xvfb of the
+ * measured size with the X11 probe, or as its own Wayland compositor with the Wayland probe.
  */
 
 import { execFileSync } from "node:child_process";
@@ -15,9 +15,12 @@ import type { Format } from "e2e/lib/session.ts";
 
 import { freeDisplay } from "../lib/displays.ts";
 import { inboundVideoBytes } from "./traffic.ts";
-import type { Product, Running } from "./product.ts";
+import type { Display, Product, Running } from "./product.ts";
 
 const VERSION = "2.1.0";
+
+/** How the stream travels. */
+type Mode = "websockets" | "webrtc";
 
 function cache(): string {
   const base = process.env["KITE_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kite");
@@ -51,50 +54,42 @@ function tcpBytesSent(port: number): number {
   return [...text.matchAll(/bytes_sent:(\d+)/g)].reduce((sum, match) => sum + Number(match[1]), 0);
 }
 
-async function startPrograms(format: Format, directory: string, mode: string): Promise<{ programs: Program[]; port: number; home: string }> {
+/** What runs, and where. */
+interface Started {
+  readonly programs: Program[];
+  readonly port: number;
+  readonly home: string;
+}
+
+/** Starts what a Selkies needs, the probe and Selkies itself. */
+async function startPrograms(format: Format, directory: string, mode: Mode, display: Display): Promise<Started> {
   const selkies = installSelkies();
-  const display = freeDisplay();
+  const number = freeDisplay();
   const port = await freePort();
   // Short: Selkies makes Unix sockets in it, and their paths end at 107 bytes.
   const home = mkdtempSync(join(tmpdir(), "selkies-"));
-  const environment = {
-    DISPLAY: `:${display}`,
-    HOME: home,
-    XDG_RUNTIME_DIR: home,
-    PULSE_SERVER: `unix:${home}/pulse.socket`,
-    PULSE_RUNTIME_PATH: home,
-  };
-  const program = (name: string, command: string, parameters: string[]): Program =>
-    start({ name, command, arguments: parameters, environment, directory: home, log: join(directory, `${name}.log`) });
+  const places = { HOME: home, XDG_RUNTIME_DIR: home, PULSE_SERVER: `unix:${home}/pulse.socket`, PULSE_RUNTIME_PATH: home };
+  const x11 = { ...places, DISPLAY: `:${number}` };
+  const wayland = { ...places, WAYLAND_DISPLAY: "wayland-1" };
 
   const programs: Program[] = [];
+  const run = (name: string, command: string, parameters: string[], environment: Record<string, string>): void => {
+    programs.push(start({ name, command, arguments: parameters, environment, directory: home, log: join(directory, `${name}.log`) }));
+  };
   try {
-    const screen = `${format.width}x${format.height}x24`;
-    programs.push(program("Xvfb", "Xvfb", [`:${display}`, "-screen", "0", screen, "-nolisten", "tcp"]));
-    await until("Xvfb", () => existsSync(`/tmp/.X11-unix/X${display}`));
-    programs.push(
-      program("pulseaudio", "pulseaudio", [
-        "-n",
-        "--daemonize=no",
-        "--exit-idle-time=-1",
-        "--load=module-null-sink sink_name=output",
-        `--load=module-native-protocol-unix auth-anonymous=1 socket=${home}/pulse.socket`,
-      ]),
-    );
+    run("pulseaudio", "pulseaudio", pulseAudio(home), places);
     await until("pulseaudio", () => existsSync(`${home}/pulse.socket`));
-    programs.push(program("probe", binary("probe-x11"), []));
-    programs.push(
-      program("selkies", selkies, [
-        "--addr=127.0.0.1",
-        "--enable-basic-auth=false",
-        `--port=${port}`,
-        `--mode=${mode}`,
-        `--manual-width=${format.width}`,
-        `--manual-height=${format.height}`,
-        `--framerate=${format.framesPerSecond}`,
-      ]),
-    );
+    if (display === "x11") {
+      run("Xvfb", "Xvfb", [`:${number}`, "-screen", "0", `${format.width}x${format.height}x24`, "-nolisten", "tcp"], places);
+      await until("Xvfb", () => existsSync(`/tmp/.X11-unix/X${number}`));
+      run("probe", binary("probe-x11"), [], x11);
+    }
+    run("selkies", selkies, options(format, port, mode, display), display === "x11" ? x11 : places);
     await until("selkies", async () => (await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined))?.ok, 40_000);
+    if (display === "wayland") {
+      await until("Selkies' compositor", () => existsSync(join(home, wayland.WAYLAND_DISPLAY)));
+      run("probe", binary("probe-wayland"), [], wayland);
+    }
   } catch (error) {
     await Promise.all(programs.map((running) => running.stop()));
     throw error;
@@ -102,12 +97,36 @@ async function startPrograms(format: Format, directory: string, mode: string): P
   return { programs, port, home };
 }
 
-/** Selkies in one of its two modes. */
-export function selkies(mode: "websockets" | "webrtc"): Product {
+function pulseAudio(home: string): string[] {
+  return [
+    "-n",
+    "--daemonize=no",
+    "--exit-idle-time=-1",
+    "--load=module-null-sink sink_name=output",
+    `--load=module-native-protocol-unix auth-anonymous=1 socket=${home}/pulse.socket`,
+  ];
+}
+
+function options(format: Format, port: number, mode: Mode, display: Display): string[] {
+  return [
+    "--addr=127.0.0.1",
+    "--enable-basic-auth=false",
+    `--port=${port}`,
+    `--mode=${mode}`,
+    `--wayland=${display === "wayland"}`,
+    `--manual-width=${format.width}`,
+    `--manual-height=${format.height}`,
+    `--framerate=${format.framesPerSecond}`,
+  ];
+}
+
+/** Selkies in one of its two modes, with a game of one of two kinds. */
+export function selkies(mode: Mode, display: Display): Product {
   return {
-    name: `selkies-${mode}`,
+    name: display === "x11" ? `selkies-${mode}` : `selkies-${display}-${mode}`,
+    display,
     async start(format, directory): Promise<Running> {
-      const { programs, port, home } = await startPrograms(format, directory, mode);
+      const { programs, port, home } = await startPrograms(format, directory, mode, display);
       const url = `http://127.0.0.1:${port}/`;
       return {
         url,

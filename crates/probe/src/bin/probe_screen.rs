@@ -3,7 +3,8 @@
 //! ```text
 //! probe-screen LEFT TOP WIDTH     the place of the picture on the display named by DISPLAY
 //! ```
-//! Standard input, a line each: `key C` presses and lets go the key of the letter C; `click X Y` moves the pointer there and clicks.
+//! Standard input, a line each: `key C` presses the key of the letter C and lets it go as late as a person does; `click X Y` moves the
+//! pointer there and clicks.
 //!
 //! Standard output, a line each, times in microseconds of `CLOCK_MONOTONIC`:
 //! `pressed now_us` when a key was pressed, and for each new frame, at the display's report of the change,
@@ -12,13 +13,15 @@
 //! Whatever way a page shows frames (`<video>`, canvas, worker), what counts is when the display has them; and keys come the way that a
 //! keyboard's come, through the display server. Ends when its standard input is closed or the display goes.
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use probe::clock::now_us;
 use probe::strip::{COLUMNS, ROWS, Strip};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use x11rb::connection::{Connection as _, RequestConnection as _};
 use x11rb::protocol::Event;
 use x11rb::protocol::damage::{self, ConnectionExt as _};
@@ -28,6 +31,10 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::protocol::xtest::{self, ConnectionExt as _};
 use x11rb::rust_connection::RustConnection;
+
+/// How long a key stays pressed: people hold a key for 70 to 120 ms. Letting go is an input, too: nearer to the press, it would change
+/// what the game does with that one.
+const HELD_US: u64 = 90_000;
 
 /// Where the strip is on the display.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +63,8 @@ struct Camera {
     place: Place,
     watch: damage::Damage,
     last: Option<u16>,
+    /// Keys that are down, and when they are let go.
+    held: VecDeque<(Keycode, u64)>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,11 +73,13 @@ fn main() -> anyhow::Result<()> {
     let mut orders = Vec::new();
     loop {
         camera.events()?;
+        camera.let_go()?;
+        let wait = camera.wait();
         let mut sources = [
             PollFd::from_borrowed_fd(camera.connection.stream().as_fd(), PollFlags::IN),
             PollFd::new(&stdin, PollFlags::IN),
         ];
-        match poll(&mut sources, None) {
+        match poll(&mut sources, wait.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("poll"),
         }
@@ -98,7 +109,7 @@ impl Camera {
         let watch = connection.generate_id()?;
         connection.damage_create(watch, root, damage::ReportLevel::NON_EMPTY)?;
         connection.flush()?;
-        Ok(Camera { connection, root, place, watch, last: None })
+        Ok(Camera { connection, root, place, watch, last: None, held: VecDeque::new() })
     }
 
     /// Looks at the picture when anything changed.
@@ -150,7 +161,7 @@ impl Camera {
                 self.fake(KEY_PRESS_EVENT, key, 0, 0)?;
                 self.connection.flush()?;
                 say(&format!("pressed {at_us}"))?;
-                self.fake(KEY_RELEASE_EVENT, key, 0, 0)?;
+                self.held.push_back((key, at_us + HELD_US));
             }
             ["click", x, y] => {
                 self.fake(MOTION_NOTIFY_EVENT, 0, x.parse()?, y.parse()?)?;
@@ -160,6 +171,21 @@ impl Camera {
             _ => anyhow::bail!("no order is called {line:?}: key C, click X Y"),
         }
         Ok(self.connection.flush()?)
+    }
+
+    /// Lets go the keys that were pressed long enough.
+    fn let_go(&mut self) -> anyhow::Result<()> {
+        while let Some((key, _)) = self.held.pop_front_if(|(_, until_us)| *until_us <= now_us()) {
+            self.fake(KEY_RELEASE_EVENT, key, 0, 0)?;
+            self.connection.flush()?;
+        }
+        Ok(())
+    }
+
+    /// How long until a key is to be let go.
+    fn wait(&self) -> Option<Timespec> {
+        let wait_us = self.held.front()?.1.saturating_sub(now_us());
+        Timespec::try_from(Duration::from_micros(wait_us)).ok()
     }
 
     fn fake(&self, kind: u8, detail: u8, x: i16, y: i16) -> anyhow::Result<()> {
