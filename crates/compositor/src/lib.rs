@@ -213,6 +213,7 @@ pub(crate) enum Command {
     Matrix(ColorMatrix),
     RequestFrame,
     Shift(i64),
+    LeaveOneOut,
     Clipboard(String),
     Stop,
 }
@@ -293,6 +294,12 @@ impl Source {
     /// frame is missed. Games that draw by a beat of their own are left alone.
     pub fn shift_beat(&self, microseconds: i64) {
         self.send(Command::Shift(microseconds));
+    }
+
+    /// Leaves the game's next picture out, unless it answers an input or none follows it: for a display at which each picture waits
+    /// behind the one before.
+    pub fn leave_one_out(&self) {
+        self.send(Command::LeaveOneOut);
     }
 
     /// Makes this text the game's clipboard. Text over [`MAX_CLIPBOARD_BYTES`] is cut at a character.

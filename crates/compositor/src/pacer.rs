@@ -3,7 +3,8 @@
 //! Pure: instants come in, decisions come out. Two things are paced, each at most at the frame rate on average:
 //!
 //! - **Emission.** A commit goes out at once while the rate has room, and otherwise at the earliest instant that has
-//!   (the latest commit wins; the last one always gets out). A commit that answers an input may borrow one interval.
+//!   (the latest commit wins; the last one always gets out). A commit that answers an input may borrow one interval. One commit can
+//!   be left out on request, when pictures queue at the player's display.
 //! - **Frame callbacks** of clients that wait for them. They come on a beat, one interval apart. One that follows an input comes at
 //!   once, *in place of* the next one on the beat, not besides it: two pictures in one interval of the player's display would have
 //!   the second wait for the next, and all that follow. The beat can be shifted, so that pictures arrive just before the player's
@@ -55,6 +56,8 @@ pub(crate) struct Pacer {
     unanswered: bool,
     waits: u32,
     shortest_wait: Duration,
+    /// The next commit that answers no input is left out, unless none follows it.
+    leaves_out: bool,
     /// Where frame callbacks would be if each had taken exactly one interval.
     callback_balance: Instant,
     last_callback: Option<Instant>,
@@ -84,6 +87,7 @@ impl Pacer {
             unanswered: false,
             waits: 0,
             shortest_wait: Duration::MAX,
+            leaves_out: false,
             callback_balance: now,
             last_callback: None,
             callback_wanted: false,
@@ -103,6 +107,11 @@ impl Pacer {
         let answer = std::mem::take(&mut self.unanswered);
         let burst = self.interval / ORDINARY_BURST;
         let allowed = if answer { burst + self.interval } else { burst };
+        if !answer && std::mem::take(&mut self.leaves_out) {
+            let until = now + self.interval + self.interval / CORRECTION;
+            self.held = Some(Held { since: now, until, superseding: true });
+            return Decision::Hold;
+        }
         if now + allowed >= self.balance {
             self.emitted(now);
             return Decision::Emit;
@@ -114,6 +123,11 @@ impl Pacer {
             None => Held { since: now, until: self.with_skip(until, until - now), superseding: false },
         });
         Decision::Hold
+    }
+
+    /// Leaves one picture out, so that what follows it waits no longer behind it at the player's display.
+    pub(crate) fn leave_one_out(&mut self) {
+        self.leaves_out = true;
     }
 
     /// Something must be emitted although nothing was committed (a new player, a new size).
@@ -306,6 +320,25 @@ mod tests {
     }
 
     #[test]
+    fn one_picture_is_left_out_but_no_answer_and_not_the_last() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(INTERVAL, start);
+        assert_eq!(pacer.commit(start), Decision::Emit);
+        pacer.leave_one_out();
+        pacer.input();
+        assert_eq!(pacer.commit(start + INTERVAL), Decision::Emit, "an answer");
+        assert_eq!(pacer.commit(start + INTERVAL * 2), Decision::Hold);
+        let next = start + INTERVAL * 3 + ms(1);
+        assert!(!pacer.poll(next), "its successor is not that late");
+        assert_eq!(pacer.commit(next), Decision::Emit);
+        assert_eq!(pacer.commit(next + INTERVAL), Decision::Emit, "only one");
+        pacer.leave_one_out();
+        assert_eq!(pacer.commit(next + INTERVAL * 2), Decision::Hold);
+        let due = pacer.deadline().unwrap();
+        assert!(due <= next + INTERVAL * 4 && pacer.poll(due), "the last picture gets out");
+    }
+
+    #[test]
     fn a_shift_moves_the_callbacks_little_by_little() {
         for shift in [10_000_i64, -10_000, 60_000] {
             let start = Instant::now();
@@ -355,7 +388,11 @@ mod tests {
             pacer.want_callback();
             now = pacer.callback_deadline().unwrap();
             assert!(pacer.poll_callback(now));
-            assert_eq!(now, last.unwrap() + INTERVAL * beat, "the answer took the place of the next beat, and no other moved");
+            assert_eq!(
+                now,
+                last.unwrap() + INTERVAL * beat,
+                "the answer took the place of the next beat, and no other moved"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! Keeps the game's beat in step with the player's display: pure, reports in, shifts out.
+//! Keeps the game's beat in step with the player's display: pure, reports in, corrections out.
 //!
 //! A display takes a picture at its own beat. A game that draws just after that beat has its pictures lie ready for a whole interval;
 //! one that draws just before it does not, but a little jitter makes it miss. The client reports how long frames lay ready ("slack",
@@ -9,6 +9,9 @@
 //!          shift earlier |        well        | shift later, to MARGIN
 //! ```
 //! Only games that wait for the display's frame callbacks follow; for others a shift changes nothing.
+//!
+//! And a display shows one picture an interval: when two came in one, the second waits, takes the place of the third, and so every
+//! picture waits from then on, though none is late. Leaving one out empties that queue, for every game.
 
 use wire::FrameReport;
 
@@ -19,40 +22,75 @@ const UNIT_US: i64 = 100;
 const UNKNOWN: u16 = u16::MAX;
 
 /// Slack that is aimed at, in microseconds: what decoding and network jitter by. Less misses the display's beat, more is latency.
-const MARGIN_US: i64 = 1_500;
+const MARGIN_US: i64 = 2_500;
 
 /// Slack above which the beat is shifted. Nearer to the margin, noise would keep the beat moving.
-const FAR_US: i64 = 3_500;
+const FAR_US: i64 = 4_500;
 
 /// Slack below which frames are about to miss.
-const NEAR_US: i64 = 400;
+const NEAR_US: i64 = 1_000;
+
+/// A second's frames of which one in so many waited behind its predecessor make a queue. More would call a burst a queue, fewer would miss
+/// those of which the client notices only a part.
+const QUEUE: u16 = 2;
 
 /// Slack beyond an interval of the slowest display is no wait for a beat, but a page that does not draw.
 const NONSENSE_US: i64 = 45_000;
 
-/// Reports that are skipped after a shift: they are about frames from before it.
+/// Reports that are skipped after a correction: they are about frames from before it.
 const SETTLE_REPORTS: u8 = 2;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Correction {
+    /// The beat has to move by so many microseconds, later when positive.
+    pub(crate) shift_us: Option<i64>,
+    /// One picture has to be left out.
+    pub(crate) leave_one_out: bool,
+}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct DisplayPhase {
-    settling: u8,
+    shift: Settling,
+    queue: Settling,
 }
 
 impl DisplayPhase {
-    /// A report came; gives the shift in microseconds, later when positive.
-    pub(crate) fn report(&mut self, report: &FrameReport) -> Option<i64> {
-        if self.settling > 0 {
-            self.settling -= 1;
+    /// A report came. The two are looked at apart: a game with a beat of its own follows no shift, however often it is asked to.
+    pub(crate) fn report(&mut self, report: &FrameReport) -> Correction {
+        let shift_us = self.shift.unless_settling(|| shift_us(report));
+        let queues = report.waited > report.presented / QUEUE;
+        let leave_one_out = self.queue.unless_settling(|| queues.then_some(())).is_some();
+        if shift_us.is_some() || leave_one_out {
+            tracing::debug!(?shift_us, leave_one_out, "the game follows the player's display");
+        }
+        Correction { shift_us, leave_one_out }
+    }
+}
+
+fn shift_us(report: &FrameReport) -> Option<i64> {
+    let slack = i64::from(report.display_slack_100us) * UNIT_US;
+    let is_known = report.display_slack_100us != UNKNOWN && slack < NONSENSE_US;
+    let is_well = (NEAR_US..=FAR_US).contains(&slack);
+    (is_known && !is_well).then_some(slack - MARGIN_US)
+}
+
+/// Counts the reports about frames from before a correction.
+#[derive(Debug, Default)]
+struct Settling(u8);
+
+impl Settling {
+    fn unless_settling<T>(&mut self, decide: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.0 > 0 {
+            self.0 -= 1;
             return None;
         }
-        let slack = i64::from(report.display_slack_100us) * UNIT_US;
-        let is_known = report.display_slack_100us != UNKNOWN && slack < NONSENSE_US;
-        if !is_known || (NEAR_US..=FAR_US).contains(&slack) {
-            return None;
+        let decided = decide();
+        if decided.is_some() {
+            self.0 = SETTLE_REPORTS;
         }
-        self.settling = SETTLE_REPORTS;
-        Some(slack - MARGIN_US)
+        decided
     }
 }
 
@@ -76,7 +114,7 @@ mod tests {
             all[6]
         };
         for _ in 0..30 {
-            if let Some(shift) = phase.report(&report(slack(ready))) {
+            if let Some(shift) = phase.report(&report(slack(ready))).shift_us {
                 ready += shift;
                 shifts += 1;
             }
@@ -99,9 +137,24 @@ mod tests {
     fn what_is_unknown_or_no_wait_for_a_beat_shifts_nothing() {
         let mut phase = DisplayPhase::default();
         let unknown = FrameReport { display_slack_100us: UNKNOWN, ..FrameReport::default() };
-        assert_eq!(phase.report(&unknown), None);
-        assert_eq!(phase.report(&report(300_000)), None);
-        assert_eq!(phase.report(&report(12_000)), Some(10_500));
-        assert_eq!(phase.report(&report(12_000)), None, "frames from before the shift");
+        assert_eq!(phase.report(&unknown), Correction::default());
+        assert_eq!(phase.report(&report(300_000)), Correction::default());
+        assert_eq!(phase.report(&report(12_000)).shift_us, Some(12_000 - MARGIN_US));
+        assert_eq!(phase.report(&report(12_000)).shift_us, None, "frames from before the shift");
+    }
+
+    #[test]
+    fn a_queue_at_the_display_is_emptied_and_looked_at_again() {
+        let mut phase = DisplayPhase::default();
+        // A game with a beat of its own, whose phase no shift changes.
+        let mut leaves_out = |waited| {
+            let report = FrameReport { presented: 60, waited, ..report(9_000) };
+            phase.report(&report).leave_one_out
+        };
+        assert!(!leaves_out(30), "a burst");
+        assert!(leaves_out(31));
+        assert!(!leaves_out(60) && !leaves_out(60), "frames from before");
+        assert!(leaves_out(60));
+        assert!(!DisplayPhase::default().report(&FrameReport::default()).leave_one_out, "nothing was shown");
     }
 }

@@ -112,9 +112,12 @@ impl Router {
             }
             Action::Report(report) => {
                 self.ledger.report(report);
-                if let Some(shift) = self.phase.report(&report) {
-                    tracing::debug!(shift_us = shift, "the game's beat follows the player's display");
-                    self.source.shift_beat(shift);
+                let correction = self.phase.report(&report);
+                if let Some(microseconds) = correction.shift_us {
+                    self.source.shift_beat(microseconds);
+                }
+                if correction.leave_one_out {
+                    self.source.leave_one_out();
                 }
             }
             Action::RequestKeyFrame => self.video.request_key(),

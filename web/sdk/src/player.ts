@@ -129,7 +129,7 @@ const PING_MS = 250;
 const SILENCE_MS = 2_000;
 const SILENCE_PINGS = 6;
 const REPORT_MS = 1_000;
-const NO_FRAMES: FrameCount = { shown: 0, framesPerSecond: 0, longestGapMs: 0, slackMs: null };
+const NO_FRAMES: FrameCount = { shown: 0, framesPerSecond: 0, longestGapMs: 0, slackMs: null, waited: 0 };
 /** After so long without motion the last one is said again, because its datagram may have been lost. */
 const MOTION_REST_MS = 50;
 
@@ -377,7 +377,7 @@ class SessionPlayer implements Player {
     const { width, height } = this.#view.pictureSize;
     if (shown.width !== width || shown.height !== height) this.#sized(shown);
     this.#ledger.shown(shown);
-    this.#frames.shown(shown.shownMs, shown.slackMs);
+    this.#frames.shown(shown.shownMs, shown.slackMs, shown.waited);
     if (this.#awaitsFrame) {
       this.#awaitsFrame = false;
       this.#hasPicture = true;

@@ -2,6 +2,7 @@
 //! of the page's own drawing, at half of the browser's CPU time (docs/decisions). A page that wants to draw gets a canvas, where its
 //! browser lets it read frames. Always the newest frame; nothing is queued. The last picture stays while a connection is replaced.
 
+import { DisplayQueue } from "../core/display-queue.js";
 import type { ShownFrame } from "../core/ledger.js";
 import type { PictureKind } from "../core/statistics.js";
 import { type FrameWithMetadata, trackProcessor } from "./platform.js";
@@ -11,6 +12,8 @@ export interface ShownPicture extends ShownFrame {
   readonly height: number;
   /** How long the frame lay ready before the display's beat that took it; `null` where the browser does not tell. */
   readonly slackMs: number | null;
+  /** True when it waited an interval of the display, as the frame before it had taken its place. */
+  readonly waited: boolean;
 }
 
 export type OnShown = (shown: ShownPicture) => void;
@@ -54,6 +57,7 @@ function canvasPicture(onShown: OnShown): Picture {
       width,
       height,
       slackMs: null,
+      waited: false,
     });
   };
   const run = async (frames: ReadableStreamDefaultReader<VideoFrame>): Promise<void> => {
@@ -85,6 +89,7 @@ function canvasPicture(onShown: OnShown): Picture {
 
 function videoPicture(onShown: OnShown): Picture {
   const element = pictureElement("div");
+  const queue = new DisplayQueue();
   let current: HTMLVideoElement | null = null;
 
   const follow = (video: HTMLVideoElement): void => {
@@ -94,7 +99,8 @@ function videoPicture(onShown: OnShown): Picture {
       while (video.previousSibling !== null) drop(video.previousSibling as HTMLVideoElement);
       const { rtpTimestamp, width, height, presentationTime, expectedDisplayTime } = metadata;
       const shownMs = Math.max(now, expectedDisplayTime);
-      onShown({ rtpTimestamp: rtpTimestamp ?? null, shownMs, width, height, slackMs: now - presentationTime });
+      const [slackMs, waited] = [now - presentationTime, queue.shown(presentationTime, now)];
+      onShown({ rtpTimestamp: rtpTimestamp ?? null, shownMs, width, height, slackMs, waited });
       follow(video);
     });
   };
@@ -138,7 +144,7 @@ function followByTime(video: HTMLVideoElement, onShown: OnShown, isCurrent: () =
     if (video.currentTime !== lastTime && video.videoWidth > 0) {
       lastTime = video.currentTime;
       const { videoWidth: width, videoHeight: height } = video;
-      onShown({ rtpTimestamp: null, shownMs: now, width, height, slackMs: null });
+      onShown({ rtpTimestamp: null, shownMs: now, width, height, slackMs: null, waited: false });
     }
     requestAnimationFrame(look);
   };
