@@ -94,7 +94,8 @@ fn percentile(values: &mut [u64], percent: usize) -> u64 {
 }
 
 /// Time that this process was ready to run and did not, in microseconds; 0 where the kernel does not tell.
-fn run_delay_us() -> u64 {
+#[must_use]
+pub fn run_delay_us() -> u64 {
     fs::read_to_string("/proc/self/schedstat")
         .ok()
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok())

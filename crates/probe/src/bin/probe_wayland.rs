@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use probe::clock::now_us;
 use probe::picture::{PIXEL_BYTES, Painter};
-use probe::report::Report;
+use probe::report::{Report, run_delay_us};
 use probe::shared_memory::SharedMemory;
 use std::os::fd::AsFd as _;
 use wayland_client::globals::{GlobalListContents, registry_queue_init};
@@ -16,9 +16,6 @@ use wayland_protocols::xdg::shell::client::{xdg_surface, xdg_toplevel, xdg_wm_ba
 
 /// Size when the compositor leaves it to the client, in pixels.
 const OWN_SIZE: (i32, i32) = (1280, 720);
-/// Time between two frames at the 60 Hz that the probe expects, in microseconds: a later callback counts as late.
-const INTERVAL_US: u64 = 16_667;
-
 struct Buffer {
     proxy: wl_buffer::WlBuffer,
     memory: SharedMemory,
@@ -33,8 +30,8 @@ struct Probe {
     wanted: (i32, i32),
     configured: bool,
     /// The compositor asked for a frame and none was drawn since.
-    due_since_us: Option<u64>,
-    drawn_us: u64,
+    is_due: bool,
+    run_delay_us: u64,
     buffers: Vec<Buffer>,
     painter: Painter,
     report: Report,
@@ -67,8 +64,8 @@ fn main() -> anyhow::Result<()> {
         toplevel,
         wanted: OWN_SIZE,
         configured: false,
-        due_since_us: None,
-        drawn_us: 0,
+        is_due: false,
+        run_delay_us: run_delay_us(),
         buffers: Vec::new(),
         painter: Painter::new(0, 0),
         report: Report::default(),
@@ -113,16 +110,18 @@ impl Probe {
 
     /// Draws once the compositor asked for a frame and a buffer is free.
     fn draw_when_due(&mut self, handle: &QueueHandle<Self>) -> anyhow::Result<()> {
-        let (true, Some(due_us)) = (self.configured, self.due_since_us) else {
+        if !self.configured || !self.is_due {
             return Ok(());
-        };
+        }
         self.resize(handle)?;
         let Some(buffer) = self.buffers.iter_mut().find(|buffer| !buffer.busy) else {
             return Ok(());
         };
-        let late_us = if self.drawn_us == 0 { 0 } else { due_us.saturating_sub(self.drawn_us + INTERVAL_US) };
-        self.due_since_us = None;
-        self.drawn_us = due_us;
+        // A callback is as early or late as the compositor likes; what makes this program late is a processor that it has to wait for.
+        let run_delay_us = run_delay_us();
+        let late_us = run_delay_us.saturating_sub(self.run_delay_us);
+        self.run_delay_us = run_delay_us;
+        self.is_due = false;
         let begun_us = now_us();
         let pixels = buffer.memory.bytes_mut();
         self.painter.paint_texture(pixels, self.report.frame());
@@ -147,7 +146,7 @@ impl Dispatch<wl_callback::WlCallback, ()> for Probe {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        probe.due_since_us = Some(now_us());
+        probe.is_due = true;
     }
 }
 
@@ -198,7 +197,7 @@ impl Dispatch<xdg_surface::XdgSurface, ()> for Probe {
             role.ack_configure(serial);
             if !probe.configured {
                 probe.configured = true;
-                probe.due_since_us = Some(now_us());
+                probe.is_due = true;
                 probe.toplevel.set_fullscreen(None);
             }
         }
