@@ -36,6 +36,9 @@ const SHIFT: u32 = 16;
 /// over by skipping one. Too few costs frames on games slightly over the rate, too many leaves them late for longer.
 const WAITS_BEFORE_SKIP: u32 = 8;
 
+/// Intervals within which a picture can be left out. A game that draws more seldom queues nowhere.
+const LEAVE_OUT_WITHIN: u32 = 3;
+
 /// What is to be done with a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
@@ -56,8 +59,8 @@ pub(crate) struct Pacer {
     unanswered: bool,
     waits: u32,
     shortest_wait: Duration,
-    /// The next commit that answers no input is left out, unless none follows it.
-    leaves_out: bool,
+    /// The next commit until then that answers no input is left out, unless none follows it.
+    leaves_out_until: Option<Instant>,
     /// Where frame callbacks would be if each had taken exactly one interval.
     callback_balance: Instant,
     last_callback: Option<Instant>,
@@ -87,7 +90,7 @@ impl Pacer {
             unanswered: false,
             waits: 0,
             shortest_wait: Duration::MAX,
-            leaves_out: false,
+            leaves_out_until: None,
             callback_balance: now,
             last_callback: None,
             callback_wanted: false,
@@ -107,7 +110,7 @@ impl Pacer {
         let answer = std::mem::take(&mut self.unanswered);
         let burst = self.interval / ORDINARY_BURST;
         let allowed = if answer { burst + self.interval } else { burst };
-        if !answer && std::mem::take(&mut self.leaves_out) {
+        if !answer && self.leaves_out_until.take().is_some_and(|until| now <= until) {
             let until = now + self.interval + self.interval / CORRECTION;
             self.held = Some(Held { since: now, until, superseding: true });
             return Decision::Hold;
@@ -126,8 +129,8 @@ impl Pacer {
     }
 
     /// Leaves one picture out, so that what follows it waits no longer behind it at the player's display.
-    pub(crate) fn leave_one_out(&mut self) {
-        self.leaves_out = true;
+    pub(crate) fn leave_one_out(&mut self, now: Instant) {
+        self.leaves_out_until = Some(now + self.interval * LEAVE_OUT_WITHIN);
     }
 
     /// Something must be emitted although nothing was committed (a new player, a new size).
@@ -324,18 +327,21 @@ mod tests {
         let start = Instant::now();
         let mut pacer = Pacer::new(INTERVAL, start);
         assert_eq!(pacer.commit(start), Decision::Emit);
-        pacer.leave_one_out();
+        pacer.leave_one_out(start);
         pacer.input();
         assert_eq!(pacer.commit(start + INTERVAL), Decision::Emit, "an answer");
+        pacer.leave_one_out(start + INTERVAL);
         assert_eq!(pacer.commit(start + INTERVAL * 2), Decision::Hold);
         let next = start + INTERVAL * 3 + ms(1);
         assert!(!pacer.poll(next), "its successor is not that late");
         assert_eq!(pacer.commit(next), Decision::Emit);
         assert_eq!(pacer.commit(next + INTERVAL), Decision::Emit, "only one");
-        pacer.leave_one_out();
+        pacer.leave_one_out(next + INTERVAL);
         assert_eq!(pacer.commit(next + INTERVAL * 2), Decision::Hold);
         let due = pacer.deadline().unwrap();
         assert!(due <= next + INTERVAL * 4 && pacer.poll(due), "the last picture gets out");
+        pacer.leave_one_out(due);
+        assert_eq!(pacer.commit(due + INTERVAL * 9), Decision::Emit, "a game that hardly draws");
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl State {
             Command::Matrix(matrix) => self.set_matrix(matrix),
             Command::RequestFrame => self.refresh(),
             Command::Shift(microseconds) => self.pacer.shift_callbacks(microseconds),
-            Command::LeaveOneOut => self.pacer.leave_one_out(),
+            Command::LeaveOneOut => self.pacer.leave_one_out(Instant::now()),
             Command::Clipboard(text) => self.set_clipboard(text),
             Command::Stop => self.stopping = true,
         }

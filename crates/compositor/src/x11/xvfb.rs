@@ -305,7 +305,7 @@ impl Capture {
                 emitter.remember_clipboard(&text);
                 server.wm.set_clipboard(text)?;
             }
-            Command::LeaveOneOut => self.pacer.leave_one_out(),
+            Command::LeaveOneOut => self.pacer.leave_one_out(Instant::now()),
             // Nothing on Xvfb waits for the display.
             Command::Shift(_) | Command::Stop => {}
         }
