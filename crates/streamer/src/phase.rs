@@ -22,22 +22,25 @@ const UNIT_US: i64 = 100;
 const UNKNOWN: u16 = u16::MAX;
 
 /// Slack that is aimed at, in microseconds: what decoding and network jitter by. Less misses the display's beat, more is latency.
-const MARGIN_US: i64 = 2_500;
+const MARGIN_US: i64 = 4_000;
 
 /// Slack above which the beat is shifted. Nearer to the margin, noise would keep the beat moving.
-const FAR_US: i64 = 4_500;
+const FAR_US: i64 = 6_000;
 
 /// Slack below which frames are about to miss.
-const NEAR_US: i64 = 1_000;
+const NEAR_US: i64 = 2_500;
 
-/// A second's frames of which one in so many waited behind its predecessor make a queue. More would call a burst a queue, fewer would miss
-/// those of which the client notices only a part.
-const QUEUE: u16 = 2;
+/// So many frames in a row that waited behind their predecessors make a queue. Fewer may be a burst that ends by itself; more wait for longer.
+/// The client reports at once when there are as many.
+const QUEUE_FRAMES: u16 = 8;
+
+/// Reports after a picture was left out, during which none is again: a path that jitters would lose too many.
+const SETTLE_QUEUE: u8 = 1;
 
 /// Slack beyond an interval of the slowest display is no wait for a beat, but a page that does not draw.
 const NONSENSE_US: i64 = 45_000;
 
-/// Reports that are skipped after a correction: they are about frames from before it.
+/// Reports that are skipped after a shift: they are about frames from before it.
 const SETTLE_REPORTS: u8 = 2;
 
 /// What is to be done.
@@ -59,9 +62,9 @@ pub(crate) struct DisplayPhase {
 impl DisplayPhase {
     /// A report came. The two are looked at apart: a game with a beat of its own follows no shift, however often it is asked to.
     pub(crate) fn report(&mut self, report: &FrameReport) -> Correction {
-        let shift_us = self.shift.unless_settling(|| shift_us(report));
-        let queues = report.waited > report.presented / QUEUE;
-        let leave_one_out = self.queue.unless_settling(|| queues.then_some(())).is_some();
+        let shift_us = self.shift.unless_settling(SETTLE_REPORTS, || shift_us(report));
+        let queues = report.waiting >= QUEUE_FRAMES;
+        let leave_one_out = self.queue.unless_settling(SETTLE_QUEUE, || queues.then_some(())).is_some();
         if shift_us.is_some() || leave_one_out {
             tracing::debug!(?shift_us, leave_one_out, "the game follows the player's display");
         }
@@ -81,14 +84,14 @@ fn shift_us(report: &FrameReport) -> Option<i64> {
 struct Settling(u8);
 
 impl Settling {
-    fn unless_settling<T>(&mut self, decide: impl FnOnce() -> Option<T>) -> Option<T> {
+    fn unless_settling<T>(&mut self, reports: u8, decide: impl FnOnce() -> Option<T>) -> Option<T> {
         if self.0 > 0 {
             self.0 -= 1;
             return None;
         }
         let decided = decide();
         if decided.is_some() {
-            self.0 = SETTLE_REPORTS;
+            self.0 = reports;
         }
         decided
     }
@@ -147,14 +150,14 @@ mod tests {
     fn a_queue_at_the_display_is_emptied_and_looked_at_again() {
         let mut phase = DisplayPhase::default();
         // A game with a beat of its own, whose phase no shift changes.
-        let mut leaves_out = |waited| {
-            let report = FrameReport { presented: 60, waited, ..report(9_000) };
+        let mut leaves_out = |waiting| {
+            let report = FrameReport { waiting, ..report(9_000) };
             phase.report(&report).leave_one_out
         };
-        assert!(!leaves_out(30), "a burst");
-        assert!(leaves_out(31));
-        assert!(!leaves_out(60) && !leaves_out(60), "frames from before");
-        assert!(leaves_out(60));
+        assert!(!leaves_out(7), "a burst");
+        assert!(leaves_out(8));
+        assert!(!leaves_out(9), "frames from before");
+        assert!(leaves_out(69));
         assert!(!DisplayPhase::default().report(&FrameReport::default()).leave_one_out, "nothing was shown");
     }
 }

@@ -114,8 +114,8 @@ wire_struct! {
         /// How long frames lay ready before the display took them, in units of 100 microseconds: nine of ten at least so long. 65535 when
         /// unknown.
         pub display_slack_100us: u16,
-        /// Frames shown since the last report that waited an interval of the display, as the one before them had taken its place.
-        pub waited: u16,
+        /// How many of the frames shown last, one after the other, waited an interval of the display, as the one before had taken its place.
+        pub waiting: u16,
     }
 }
 

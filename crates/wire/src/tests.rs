@@ -166,7 +166,7 @@ fn samples() -> (Vec<ClientMessage>, Vec<ServerMessage>) {
         input_to_photon_100us: 312,
         decode_100us: 17,
         display_slack_100us: 25,
-        waited: 3,
+        waiting: 3,
     };
     let button = |button, pressed, position| C::PointerButton { stamp, button, pressed, position, total };
     let touch = |id, phase| C::Touch { stamp, id, phase, position };

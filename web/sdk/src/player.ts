@@ -129,7 +129,9 @@ const PING_MS = 250;
 const SILENCE_MS = 2_000;
 const SILENCE_PINGS = 6;
 const REPORT_MS = 1_000;
-const NO_FRAMES: FrameCount = { shown: 0, framesPerSecond: 0, longestGapMs: 0, slackMs: null, waited: 0 };
+/** So many frames that waited in a row are told at once: the streamer can end it. As in the streamer. */
+const QUEUE_FRAMES = 8;
+const NO_FRAMES: FrameCount = { shown: 0, framesPerSecond: 0, longestGapMs: 0, slackMs: null, waiting: 0 };
 /** After so long without motion the last one is said again, because its datagram may have been lost. */
 const MOTION_REST_MS = 50;
 
@@ -378,6 +380,7 @@ class SessionPlayer implements Player {
     if (shown.width !== width || shown.height !== height) this.#sized(shown);
     this.#ledger.shown(shown);
     this.#frames.shown(shown.shownMs, shown.slackMs, shown.waited);
+    if (this.#frames.waiting === QUEUE_FRAMES) void this.#report();
     if (this.#awaitsFrame) {
       this.#awaitsFrame = false;
       this.#hasPicture = true;

@@ -49,8 +49,8 @@ export interface FrameCount {
   readonly framesPerSecond: number;
   readonly longestGapMs: number;
   readonly slackMs: number | null;
-  /** Frames that waited behind the one before. */
-  readonly waited: number;
+  /** How many frames up to the last, one after the other, waited behind the one before. */
+  readonly waiting: number;
 }
 
 /** Counts shown frames over one report's time. */
@@ -60,15 +60,20 @@ export class FrameCounter {
   #lastMs: number | null = null;
   #longestGapMs = 0;
   #slacksMs: number[] = [];
-  #waited = 0;
+  #waiting = 0;
 
   /** `slackMs`: how long the frame lay ready before the display took it, where that is known; `waited`: behind the one before. */
   shown(atMs: number, slackMs: number | null = null, waited = false): void {
     this.#shown += 1;
-    if (waited) this.#waited += 1;
+    this.#waiting = waited ? this.#waiting + 1 : 0;
     if (slackMs !== null && slackMs >= 0) this.#slacksMs.push(slackMs);
     if (this.#lastMs !== null) this.#longestGapMs = Math.max(this.#longestGapMs, atMs - this.#lastMs);
     this.#lastMs = atMs;
+  }
+
+  /** How many frames up to the last, one after the other, waited behind the one before. */
+  get waiting(): number {
+    return this.#waiting;
   }
 
   /** The pause of a reconnect is no gap between frames. */
@@ -85,10 +90,9 @@ export class FrameCounter {
       longestGapMs: this.#longestGapMs,
       // Nine of ten frames lay at least so long.
       slackMs: this.#slacksMs.sort((a, b) => a - b)[Math.floor(this.#slacksMs.length / 10)] ?? null,
-      waited: this.#waited,
+      waiting: this.#waiting,
     };
     this.#slacksMs = [];
-    this.#waited = 0;
     this.#sinceMs = nowMs;
     this.#shown = 0;
     this.#longestGapMs = 0;
@@ -122,7 +126,7 @@ export function transportRates(before: TransportCounters | null, now: TransportC
 const UNKNOWN_SLACK = 65_535;
 
 /** For the streamer. */
-export function frameReport({ shown, slackMs, waited }: FrameCount, statistics: PlayerStatistics): FrameReport {
+export function frameReport({ shown, slackMs, waiting }: FrameCount, statistics: PlayerStatistics): FrameReport {
   const u16 = (value: number): number => Math.max(0, Math.min(65_535, Math.round(value)));
   return {
     presented: u16(shown),
@@ -132,6 +136,6 @@ export function frameReport({ shown, slackMs, waited }: FrameCount, statistics: 
     inputToPhoton100us: u16((statistics.latency.inputToPhotonMs?.median ?? 0) * 10),
     decode100us: u16((statistics.decodeMs ?? 0) * 10),
     displaySlack100us: slackMs === null ? UNKNOWN_SLACK : Math.min(u16(slackMs * 10), UNKNOWN_SLACK - 1),
-    waited: u16(waited),
+    waiting: u16(waiting),
   };
 }

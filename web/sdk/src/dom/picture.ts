@@ -97,9 +97,9 @@ function videoPicture(onShown: OnShown): Picture {
       if (video.srcObject === null) return;
       // The first new frame is there: only now the old picture may go.
       while (video.previousSibling !== null) drop(video.previousSibling as HTMLVideoElement);
-      const { rtpTimestamp, width, height, presentationTime, expectedDisplayTime } = metadata;
+      const { rtpTimestamp, width, height, presentationTime, presentedFrames, expectedDisplayTime } = metadata;
       const shownMs = Math.max(now, expectedDisplayTime);
-      const [slackMs, waited] = [now - presentationTime, queue.shown(presentationTime, now)];
+      const [slackMs, waited] = [now - presentationTime, queue.shown(presentationTime, now, presentedFrames)];
       onShown({ rtpTimestamp: rtpTimestamp ?? null, shownMs, width, height, slackMs, waited });
       follow(video);
     });

@@ -140,8 +140,8 @@ export interface FrameReport {
    * unknown.
    */
   readonly displaySlack100us: number;
-  /** Frames shown since the last report that waited an interval of the display, as the one before them had taken its place. */
-  readonly waited: number;
+  /** How many of the frames shown last, one after the other, waited an interval of the display, as the one before had taken its place. */
+  readonly waiting: number;
 }
 function writeFrameReport(out: Writer, value: FrameReport): void {
   out.u16(value.presented);
@@ -151,7 +151,7 @@ function writeFrameReport(out: Writer, value: FrameReport): void {
   out.u16(value.inputToPhoton100us);
   out.u16(value.decode100us);
   out.u16(value.displaySlack100us);
-  out.u16(value.waited);
+  out.u16(value.waiting);
 }
 function readFrameReport(from: Reader): FrameReport {
   return {
@@ -162,7 +162,7 @@ function readFrameReport(from: Reader): FrameReport {
     inputToPhoton100us: from.u16(),
     decode100us: from.u16(),
     displaySlack100us: from.u16(),
-    waited: from.u16(),
+    waiting: from.u16(),
   };
 }
 

@@ -13,8 +13,7 @@ interface Shown {
 }
 
 /** A compositor that draws a frame at once unless it has drawn in this interval; the page hears of the newest frame once a beat. */
-function play(intervalMs: number, readyMs: readonly number[]): Shown[] {
-  const queue = new DisplayQueue();
+function play(intervalMs: number, readyMs: readonly number[], queue = cleared(intervalMs, readyMs[0] ?? 0)): Shown[] {
   let taken = -1;
   const beatOf = (ready: number): number => Math.ceil((ready - LOOK_MS) / intervalMs) * intervalMs;
   return readyMs.flatMap((ready, index) => {
@@ -23,8 +22,18 @@ function play(intervalMs: number, readyMs: readonly number[]): Shown[] {
     taken = got;
     const waitedMs = got === place ? 0 : got * intervalMs - ready - REACH_MS;
     const isHeardOf = beatOf(readyMs[index + 1] ?? Number.POSITIVE_INFINITY) !== beatOf(ready);
-    return isHeardOf ? [{ waitedMs, waited: queue.shown(ready, beatOf(ready)) }] : [];
+    return isHeardOf ? [{ waitedMs, waited: queue.shown(ready, beatOf(ready), index) }] : [];
   });
+}
+
+/** One that has seen an interval without a frame, two beats before the first frame. */
+function cleared(intervalMs: number, firstMs: number): DisplayQueue {
+  const queue = new DisplayQueue();
+  const beatMs = Math.ceil((firstMs - LOOK_MS) / intervalMs) * intervalMs;
+  for (const [count, beats] of [5, 4, 2].entries()) {
+    queue.shown(beatMs - (beats + 0.5) * intervalMs, beatMs - beats * intervalMs, count - 3);
+  }
+  return queue;
 }
 
 const frames = (count: number, intervalMs: number, firstMs: number): number[] =>
@@ -78,5 +87,15 @@ describe("frames at the display", () => {
         .slice(62)
         .some(({ waited }) => waited),
     ).toBe(false);
+  });
+
+  test("they may be waiting as long as no interval was without one", () => {
+    const ready = frames(1400, 16.667, 1005);
+    ready.splice(700, 1);
+    const shown = play(16.667, ready, new DisplayQueue()).map(({ waited }) => waited);
+    expect(shown.indexOf(true)).toBe(61);
+    expect(shown.slice(61, 700).every(Boolean)).toBe(true);
+    expect(shown.slice(700, 1300).some(Boolean)).toBe(false);
+    expect(shown.slice(1310).every(Boolean)).toBe(true);
   });
 });

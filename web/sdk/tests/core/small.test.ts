@@ -115,8 +115,8 @@ describe("statistics", () => {
     const counter = new FrameCounter();
     counter.take(0);
     for (const at of [10, 26, 60]) counter.shown(at);
-    expect(counter.take(500)).toEqual({ shown: 3, framesPerSecond: 6, longestGapMs: 34, slackMs: null, waited: 0 });
-    expect(counter.take(1_000)).toEqual({ shown: 0, framesPerSecond: 0, longestGapMs: 0, slackMs: null, waited: 0 });
+    expect(counter.take(500)).toEqual({ shown: 3, framesPerSecond: 6, longestGapMs: 34, slackMs: null, waiting: 0 });
+    expect(counter.take(1_000)).toEqual({ shown: 0, framesPerSecond: 0, longestGapMs: 0, slackMs: null, waiting: 0 });
   });
 
   test("the slack is what nine of ten frames have, whatever a few late ones do", () => {
