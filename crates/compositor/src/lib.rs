@@ -297,7 +297,7 @@ impl Source {
     }
 
     /// Leaves the game's next picture out, unless it answers an input or none follows it: for a display at which each picture waits
-    /// behind the one before. Games on Xvfb are left alone.
+    /// behind the one before. X11 games are left alone.
     pub fn leave_one_out(&self) {
         self.send(Command::LeaveOneOut);
     }

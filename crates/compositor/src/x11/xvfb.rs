@@ -305,8 +305,8 @@ impl Capture {
                 emitter.remember_clipboard(&text);
                 server.wm.set_clipboard(text)?;
             }
-            // Nothing on Xvfb waits for the display: beats of games' own drift through all phases, so that queues end by themselves. And
-            // a picture that is held here hides the damage of the next, which would come late and make the next queue.
+            // Nothing on Xvfb waits for the display. And a picture that is held here hides the damage of the next, which would come late and
+            // make the next queue at the player's.
             Command::Shift(_) | Command::LeaveOneOut | Command::Stop => {}
         }
         Ok(())
