@@ -372,7 +372,7 @@ impl Life {
                 0
             })
         };
-        let held = tree::unlinked_bytes(&self.group.pids());
+        let held = tree::unlinked_bytes(&self.group.pids(), &self.watched);
         let used: u64 = self.watched.iter().fold(held, |sum, path| sum.saturating_add(bytes(path)));
         used > self.disk_bytes
     }

@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, chmodat, chownat, open, openat,
@@ -34,14 +34,16 @@ pub(crate) fn disk_bytes(root: &Path) -> io::Result<u64> {
     }
 }
 
-/// Bytes on disk in files that these processes hold open and that have no name any more. Files in memory count as memory.
-pub(crate) fn unlinked_bytes(pids: &[i32]) -> u64 {
+/// Bytes on disk in files that these processes hold open and that have no name any more. Files in memory count as memory, except where
+/// `roots`, the directories that the limit is about, are in memory themselves.
+pub(crate) fn unlinked_bytes(pids: &[i32], roots: &[PathBuf]) -> u64 {
     /// Descriptors that are looked at; a game that has more of them shows what it does by these.
     const AT_MOST: usize = 100_000;
     /// `TMPFS_MAGIC`, which anonymous memory files have too.
     const IN_MEMORY: i64 = 0x0102_1994;
     let descriptors =
         pids.iter().filter_map(|pid| std::fs::read_dir(format!("/proc/{pid}/fd")).ok()).flatten().flatten();
+    let devices: Vec<_> = roots.iter().filter_map(|root| rustix::fs::stat(root).ok()).map(|stat| stat.st_dev).collect();
     let mut files = std::collections::HashMap::new();
     for descriptor in descriptors.take(AT_MOST) {
         let path = descriptor.path();
@@ -50,7 +52,8 @@ pub(crate) fn unlinked_bytes(pids: &[i32]) -> u64 {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink > 0 {
             continue;
         }
-        if rustix::fs::statfs(&path).is_ok_and(|system| system.f_type != IN_MEMORY) {
+        let is_on_disk = || rustix::fs::statfs(&path).is_ok_and(|system| system.f_type != IN_MEMORY);
+        if devices.contains(&stat.st_dev) || is_on_disk() {
             let bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
             files.insert((stat.st_dev, stat.st_ino), bytes);
         }
