@@ -222,7 +222,8 @@ impl Pacer {
     fn callback_due(&self) -> Instant {
         let Some(last) = self.last_callback else { return self.callback_balance };
         let due = if self.callback_hurried { self.callback_balance - self.interval } else { self.callback_balance };
-        due.max(last)
+        // However far corrections have moved the beat, no game waits for longer than an answer makes it.
+        due.min(last + self.interval * 2).max(last)
     }
 }
 
