@@ -62,7 +62,7 @@ function options(): Options {
   const wanted = (product: Product): boolean =>
     values.product
       ? values.product.includes(product.name)
-      : [OURS, ...values.peer].some((wanted) => product.name.startsWith(wanted));
+      : [OURS, ...values.peer].some((begin) => product.name.startsWith(begin));
   const products = PRODUCTS.filter(wanted);
   if (products.length === 0) throw new Error(`no such product; there are ${PRODUCTS.map(({ name }) => name).join(", ")}`);
   const [inputs, rounds, seed] = [Number(values.inputs), Number(values.rounds), Number(values.seed)];

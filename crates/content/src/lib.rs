@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `chunk` | cuts bytes into chunks and names them by their hash (pure) |
 //! | `pack` | many chunks in one object, compressed (pure) |
+//! | `encoding` | how trees and indexes become bytes (pure) |
 //! | `path` | names of files inside a package (pure) |
 //! | `tree` | the files of a package: what they may be, their encoding (pure) |
 //! | `scan` | a directory on disk -> a tree and its chunks |
@@ -12,6 +13,7 @@
 //! Deliberately absent: where chunks are kept, sessions, tenants.
 
 mod chunk;
+mod encoding;
 mod pack;
 mod path;
 mod restore;

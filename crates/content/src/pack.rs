@@ -13,6 +13,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::{Chunk, ChunkId, MAX_CHUNK_BYTES};
+use crate::encoding::encode_onto;
 
 /// A pack is full when its chunks take so many bytes. More makes a broken transfer lose more, less costs more requests.
 const FULL_BYTES: usize = 16 << 20;
@@ -160,12 +161,9 @@ impl Packer {
     pub fn finish(&mut self) -> Pack {
         let mut bytes = std::mem::replace(&mut self.bytes, HEAD.to_vec());
         let places = std::mem::take(&mut self.places);
-        let index = postcard::to_allocvec(&places).unwrap_or_else(|error| {
-            // Serialisation into memory fails for types that have no length only, and all of ours have one.
-            unreachable!("an index cannot be encoded: {error}")
-        });
-        let length = u32::try_from(index.len()).unwrap_or(u32::MAX);
-        bytes.extend_from_slice(&index);
+        let chunks = bytes.len();
+        bytes = encode_onto(bytes, &places);
+        let length = u32::try_from(bytes.len() - chunks).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(TAIL);
         Pack { id: PackId(ChunkId::of(&bytes)), bytes, places }

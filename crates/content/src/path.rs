@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 /// Longest path in bytes, as Linux' `PATH_MAX` with room for where the package lies.
-pub(crate) const MAX_PATH_BYTES: usize = 3072;
+const MAX_PATH_BYTES: usize = 3072;
 
 /// Longest name in bytes, as Linux' `NAME_MAX`.
 const MAX_NAME_BYTES: usize = 255;

@@ -6,13 +6,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, chmodat, fchmod, linkat, mkdirat, openat, openat2, symlinkat,
-};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, chmodat, fchmod, linkat, mkdirat, openat, openat2, symlinkat};
 use rustix::io::Errno;
 
 use crate::chunk::ChunkId;
 use crate::path::TreePath;
+use crate::scan::INSIDE;
 use crate::tree::{Entry, EntryKind, Piece, Tree};
 
 /// Why a tree was not written.
@@ -94,8 +93,7 @@ fn make_directory(root: &OwnedFd, path: &TreePath) -> Result<(), Errno> {
 fn create(root: &OwnedFd, path: &TreePath, is_executable: bool) -> Result<File, Errno> {
     let mode = Mode::from_raw_mode(if is_executable { 0o755 } else { 0o644 });
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = openat2(root, path.as_path(), flags, mode, beneath)?;
+    let file = openat2(root, path.as_path(), flags, mode, INSIDE)?;
     fchmod(&file, mode)?;
     Ok(File::from(file))
 }

@@ -19,6 +19,10 @@ use crate::chunk::{Chunk, Cutter};
 use crate::path::{PathError, TreePath};
 use crate::tree::{Entry, EntryKind, Piece, Tree, TreeError};
 
+/// Ways that stay below the directory they begin in, and through no link.
+pub(crate) const INSIDE: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
 /// Set-user-id and set-group-id.
 const PRIVILEGE_BITS: u32 = 0o6000;
 
@@ -167,8 +171,7 @@ fn read_file(
 ) -> Result<EntryKind, ScanError> {
     // Non-blocking, should it have become a pipe meanwhile.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let fd = openat2(root, path.as_path(), flags, Mode::empty(), beneath).map_err(|errno| read_error(path, errno))?;
+    let fd = openat2(root, path.as_path(), flags, Mode::empty(), INSIDE).map_err(|errno| read_error(path, errno))?;
     let mut file = File::from(fd);
     check_unchanged(&file, path, seen)?;
     let length = u64::try_from(seen.st_size).unwrap_or(0);

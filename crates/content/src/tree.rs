@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::{ChunkId, MAX_CHUNK_BYTES};
+use crate::encoding::encode_onto;
 use crate::path::TreePath;
 
 /// Most entries of a tree. More has no game; the check of a tree keeps its directories in memory.
@@ -175,10 +176,7 @@ impl Tree {
     /// The same bytes for the same tree.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(&self.entries, MAGIC.to_vec()).unwrap_or_else(|error| {
-            // Serialisation into memory fails for types that have no length only, and all of ours have one.
-            unreachable!("a tree cannot be encoded: {error}")
-        })
+        encode_onto(MAGIC.to_vec(), &self.entries)
     }
 
     /// Decodes and checks what came from elsewhere.

@@ -11,7 +11,7 @@
 //! Only games that wait for the display's frame callbacks follow; for others a shift changes nothing.
 //!
 //! And a display shows one picture an interval: when two came in one, the second waits, takes the place of the third, and so every
-//! picture waits from then on, though none is late. Leaving one out empties that queue, for every game.
+//! picture waits from then on, though none is late. Leaving one out empties that queue; the display does so for Wayland games.
 
 use wire::FrameReport;
 
