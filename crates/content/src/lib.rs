@@ -3,26 +3,41 @@
 //! | room | what |
 //! |---|---|
 //! | `chunk` | cuts bytes into chunks and names them by their hash (pure) |
+//! | `id` | names of objects (pure) |
 //! | `pack` | many chunks in one object, compressed (pure) |
 //! | `encoding` | how trees and indexes become bytes (pure) |
 //! | `path` | names of files inside a package (pure) |
 //! | `tree` | the files of a package: what they may be, their encoding (pure) |
+//! | `root` | a tree and the packs in which its chunks lie (pure) |
+//! | `seal` | encryption of saves (pure) |
+//! | `store` | where objects are kept: a directory or a bucket |
 //! | `scan` | a directory on disk -> a tree and its chunks |
+//! | `volume` | a site's read-only copies: fetched, verified, evicted |
 //! | `restore` | a tree and its chunks -> a directory on disk |
 //!
-//! Deliberately absent: where chunks are kept, sessions, tenants.
+//! Deliberately absent: sessions, tenants, databases, HTTP.
 
 mod chunk;
 mod encoding;
+mod id;
 mod pack;
 mod path;
 mod restore;
+mod root;
 mod scan;
+mod seal;
+mod store;
 mod tree;
+mod volume;
 
 pub use chunk::{Chunk, ChunkId, Cutter, MAX_CHUNK_BYTES};
-pub use pack::{MAX_PACK_BYTES, Pack, PackError, PackId, Packer, Place};
+pub use id::{ObjectIdError, PackId, RootId, TreeId};
+pub use pack::{MAX_PACK_BYTES, Pack, PackError, Packer, Place};
 pub use path::{PathError, TreePath};
 pub use restore::{RestoreError, restore};
+pub use root::{MAX_ROOT_BYTES, NoRoot, Root};
 pub use scan::{ScanError, scan};
+pub use seal::{SealError, SealKey};
+pub use store::{Listed, ObjectKind, ObjectName, Store, StoreError, StoreSettings};
 pub use tree::{Entry, EntryKind, Piece, Tree, TreeError};
+pub use volume::{Policy, Rate, ReplicaState, Use, Volume, VolumeError, VolumeSettings};

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chunk::{Chunk, ChunkId, MAX_CHUNK_BYTES};
 use crate::encoding::encode_onto;
+use crate::id::PackId;
 
 /// A pack is full when its chunks take so many bytes. More makes a broken transfer lose more, less costs more requests.
 const FULL_BYTES: usize = 16 << 20;
@@ -31,24 +32,11 @@ const HEAD: &[u8; 8] = b"kitepak1";
 const TAIL: &[u8; 8] = b"1kapetik";
 const END_BYTES: usize = 4 + TAIL.len();
 
+/// Longest index with what follows it.
+pub(crate) const MAX_INDEX_BYTES: usize = MAX_CHUNKS * MAX_ENTRY_BYTES + 5 + END_BYTES;
+
 /// zstd's level. Lower stores more, higher takes longer than the disk and the network do.
 const LEVEL: i32 = 3;
-
-/// The BLAKE3 hash of a pack's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PackId(ChunkId);
-
-impl fmt::Display for PackId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for PackId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Where a chunk lies in a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +56,12 @@ impl Place {
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         u64::from(self.offset)..u64::from(self.offset) + u64::from(self.stored)
+    }
+
+    /// Its length as a chunk.
+    #[must_use]
+    pub fn length(&self) -> u32 {
+        self.length
     }
 
     /// Makes the chunk of these bytes of the pack, which are [`Place::range`].
@@ -166,7 +160,7 @@ impl Packer {
         let length = u32::try_from(bytes.len() - chunks).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(TAIL);
-        Pack { id: PackId(ChunkId::of(&bytes)), bytes, places }
+        Pack { id: PackId::of(&bytes), bytes, places }
     }
 }
 
@@ -179,7 +173,7 @@ impl fmt::Debug for Packer {
 impl Pack {
     /// Reads a pack whole and checks all of it, its name too, when that is known.
     pub fn read(bytes: Vec<u8>, id: Option<PackId>) -> Result<Pack, PackError> {
-        let found = PackId(ChunkId::of(&bytes));
+        let found = PackId::of(&bytes);
         if id.is_some_and(|id| id != found) {
             return Err(PackError::NoPack("its bytes are not what its name says"));
         }
@@ -199,18 +193,29 @@ impl Pack {
 
 /// Reads the index of a whole pack.
 fn places(bytes: &[u8]) -> Result<Vec<Place>, PackError> {
-    if bytes.len() > MAX_PACK_BYTES {
-        return Err(PackError::NoPack("it is longer than packs are"));
-    }
     if !bytes.starts_with(HEAD) {
         return Err(PackError::NoPack("it does not begin as one of this version"));
     }
-    let rest = bytes.strip_suffix(TAIL).ok_or(PackError::NoPack("it does not end as one of this version"))?;
-    let (rest, length) = rest.split_last_chunk::<4>().ok_or(PackError::NoPack("it is cut off"))?;
-    let end = rest.len().checked_sub(u32::from_le_bytes(*length) as usize);
-    let end = end.filter(|&end| end >= HEAD.len()).ok_or(PackError::NoPack("its index is longer than it is"))?;
+    places_of_tail(bytes, 0, bytes.len() as u64)?.map_err(|_needed| PackError::NoPack("its index is longer than it is"))
+}
+
+/// Reads the index from the last bytes of a pack of this length, which begin at `start`; or says how many of them are needed.
+pub(crate) fn places_of_tail(tail: &[u8], start: u64, length: u64) -> Result<Result<Vec<Place>, u64>, PackError> {
+    if length > MAX_PACK_BYTES as u64 || start + tail.len() as u64 != length {
+        return Err(PackError::NoPack("it is longer than packs are"));
+    }
+    let rest = tail.strip_suffix(TAIL).ok_or(PackError::NoPack("it does not end as one of this version"))?;
+    let (rest, index_length) = rest.split_last_chunk::<4>().ok_or(PackError::NoPack("it is cut off"))?;
+    let index_length = u32::from_le_bytes(*index_length) as usize;
+    let Some(begin) = rest.len().checked_sub(index_length) else {
+        return Ok(Err((index_length + END_BYTES) as u64));
+    };
+    let end = start + begin as u64;
+    if end < HEAD.len() as u64 {
+        return Err(PackError::NoPack("its index is longer than it is"));
+    }
     let (places, left): (Vec<Place>, _) =
-        postcard::take_from_bytes(&rest[end..]).map_err(|_error| PackError::NoPack("its index is damaged"))?;
+        postcard::take_from_bytes(&rest[begin..]).map_err(|_error| PackError::NoPack("its index is damaged"))?;
     let mut at = HEAD.len() as u64;
     for place in &places {
         let is_length = (1..=MAX_CHUNK_BYTES as u64).contains(&u64::from(place.length));
@@ -219,10 +224,10 @@ fn places(bytes: &[u8]) -> Result<Vec<Place>, PackError> {
         }
         at = place.range().end;
     }
-    if !left.is_empty() || at != end as u64 {
+    if !left.is_empty() || at != end {
         return Err(PackError::NoPack("its index does not fit"));
     }
-    Ok(places)
+    Ok(Ok(places))
 }
 
 #[cfg(test)]

@@ -18,11 +18,14 @@ const MAX_ENTRIES: usize = 4_000_000;
 /// Longest file in bytes: 16 TiB, as ext4 has it.
 const MAX_FILE_BYTES: u64 = 1 << 44;
 
+/// Longest encoded tree in bytes: that of a package of 500 GB, or of 4 million files.
+pub(crate) const MAX_TREE_BYTES: usize = 512 << 20;
+
 /// First bytes of an encoded tree: what it is, and the version of its encoding.
 const MAGIC: &[u8; 8] = b"kitetre1";
 
 /// A part of a file's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Piece {
     /// The bytes of a chunk.
     Chunk {
