@@ -9,6 +9,7 @@
 //! | `tree` | the files of a package: what they may be, their encoding (pure) |
 //! | `scan` | a directory on disk -> a tree and its chunks |
 //! | `restore` | a tree and its chunks -> a directory on disk |
+//! | `saves` | which files are a player's save; a running game's directories -> a tree, and back |
 //!
 //! Deliberately absent: where chunks are kept, sessions, tenants.
 
@@ -17,6 +18,7 @@ mod encoding;
 mod pack;
 mod path;
 mod restore;
+pub mod saves;
 mod scan;
 mod tree;
 
