@@ -334,7 +334,7 @@ fn a_game_that_writes_all_the_time_has_whole_files_in_its_save() {
             }
         });
         for _ in 0..10 {
-            let (captured, kept) = capture_live(&game, Duration::from_millis(100), Duration::from_millis(200));
+            let (captured, kept) = capture_live(&game, Duration::from_millis(100), Duration::from_secs(60));
             versions(&captured, &kept);
             assert!(!captured.is_settled);
         }
