@@ -14,6 +14,7 @@
 //! | `scan` | a directory on disk -> a tree and its chunks |
 //! | `volume` | a site's read-only copies: fetched, verified, evicted |
 //! | `restore` | a tree and its chunks -> a directory on disk |
+//! | `saves` | which files are a player's save; a running game's directories -> a tree, and back |
 //!
 //! Deliberately absent: sessions, tenants, databases, HTTP.
 
@@ -24,6 +25,7 @@ mod pack;
 mod path;
 mod restore;
 mod root;
+pub mod saves;
 mod scan;
 mod seal;
 mod store;

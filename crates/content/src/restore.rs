@@ -45,10 +45,18 @@ pub enum RestoreError {
         /// The chunk.
         id: ChunkId,
     },
+    /// A tree of something else than a save, or of one that would reach out of where saves lie: take another version.
+    #[error("{path} has no place in a save: {reason}")]
+    NotASave {
+        /// The name.
+        path: TreePath,
+        /// Why it is none.
+        reason: &'static str,
+    },
 }
 
 /// Where chunks come from.
-type Fetch<'a> = dyn FnMut(ChunkId) -> io::Result<Vec<u8>> + 'a;
+pub(crate) type Fetch<'a> = dyn FnMut(ChunkId) -> io::Result<Vec<u8>> + 'a;
 
 /// Writes the tree into the directory, which exists and is empty. What was written before an error stays.
 pub fn restore(tree: &Tree, root: &Path, fetch: &mut Fetch<'_>) -> Result<(), RestoreError> {
@@ -75,11 +83,11 @@ pub fn restore(tree: &Tree, root: &Path, fetch: &mut Fetch<'_>) -> Result<(), Re
     Ok(())
 }
 
-fn write_error(path: &TreePath, source: io::Error) -> RestoreError {
+pub(crate) fn write_error(path: &TreePath, source: io::Error) -> RestoreError {
     RestoreError::Write { path: path.to_string(), source }
 }
 
-fn failed(path: &TreePath) -> impl Fn(Errno) -> RestoreError {
+pub(crate) fn failed(path: &TreePath) -> impl Fn(Errno) -> RestoreError {
     move |errno| write_error(path, errno.into())
 }
 
@@ -98,7 +106,13 @@ fn create(root: &OwnedFd, path: &TreePath, is_executable: bool) -> Result<File, 
     Ok(File::from(file))
 }
 
-fn write_pieces(file: &mut File, path: &TreePath, pieces: &[Piece], fetch: &mut Fetch<'_>) -> Result<(), RestoreError> {
+/// Writes the parts of a file that is empty.
+pub(crate) fn write_pieces(
+    file: &mut File,
+    path: &TreePath,
+    pieces: &[Piece],
+    fetch: &mut Fetch<'_>,
+) -> Result<(), RestoreError> {
     let mut length = 0;
     for piece in pieces {
         if let Piece::Chunk { id, length: expected } = *piece {
@@ -115,7 +129,7 @@ fn write_pieces(file: &mut File, path: &TreePath, pieces: &[Piece], fetch: &mut 
     file.set_len(length).map_err(|source| write_error(path, source))
 }
 
-fn time(seconds: i64) -> SystemTime {
+pub(crate) fn time(seconds: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 {
         SystemTime::UNIX_EPOCH.checked_sub(distance)

@@ -24,7 +24,7 @@ pub(crate) const INSIDE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// Set-user-id and set-group-id.
-const PRIVILEGE_BITS: u32 = 0o6000;
+pub(crate) const PRIVILEGE_BITS: u32 = 0o6000;
 
 /// Why a directory is no package. Each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -169,27 +169,13 @@ fn read_file(
     seen: &Stat,
     keep: &mut dyn FnMut(Chunk) -> io::Result<()>,
 ) -> Result<EntryKind, ScanError> {
-    // Non-blocking, should it have become a pipe meanwhile.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = openat2(root, path.as_path(), flags, Mode::empty(), INSIDE).map_err(|errno| read_error(path, errno))?;
-    let mut file = File::from(fd);
+    let mut file = open_inside(root, path.as_path()).map_err(|errno| read_error(path, errno))?;
     check_unchanged(&file, path, seen)?;
     let length = u64::try_from(seen.st_size).unwrap_or(0);
-    let mut pieces = Vec::new();
-    for (is_data, part) in parts(&file, length).map_err(|errno| read_error(path, errno))? {
-        if !is_data {
-            pieces.push(Piece::Hole { length: part.end - part.start });
-            continue;
-        }
-        let failed = |source| ScanError::Read { path: path.to_string(), source };
-        file.seek(io::SeekFrom::Start(part.start)).map_err(failed)?;
-        for chunk in Cutter::new((&mut file).take(part.end - part.start)) {
-            let chunk = chunk.map_err(failed)?;
-            let length = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
-            pieces.push(Piece::Chunk { id: chunk.id, length });
-            keep(chunk).map_err(|source| ScanError::Keep { path: path.clone(), source })?;
-        }
-    }
+    let pieces = read_pieces(&mut file, length, keep).map_err(|failure| match failure {
+        PiecesError::Read(source) => ScanError::Read { path: path.to_string(), source },
+        PiecesError::Keep(source) => ScanError::Keep { path: path.clone(), source },
+    })?;
     check_unchanged(&file, path, seen)?;
     if pieces.iter().map(|piece| piece.length()).sum::<u64>() != length {
         return Err(ScanError::Changed { path: path.clone() });
@@ -198,10 +184,54 @@ fn read_file(
     Ok(EntryKind::File { is_executable, modified_s: seen.st_mtime, pieces })
 }
 
+/// Opens what should be a file, through no link. Whoever asks looks whether it is one.
+pub(crate) fn open_inside(root: impl AsFd, path: &Path) -> Result<File, Errno> {
+    // Non-blocking, should it have become a pipe meanwhile.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), INSIDE).map(File::from)
+}
+
 fn check_unchanged(file: &File, path: &TreePath, seen: &Stat) -> Result<(), ScanError> {
     let now = fstat(file).map_err(|errno| read_error(path, errno))?;
+    if is_unchanged(&now, seen) { Ok(()) } else { Err(ScanError::Changed { path: path.clone() }) }
+}
+
+/// Whether nothing was written between the two. The time of the last change of the inode is not asked: it changes also when one of the
+/// file's names goes.
+pub(crate) fn is_unchanged(now: &Stat, seen: &Stat) -> bool {
     let what = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-    if what(&now) == what(seen) { Ok(()) } else { Err(ScanError::Changed { path: path.clone() }) }
+    what(now) == what(seen)
+}
+
+/// Who failed while a file was cut.
+pub(crate) enum PiecesError {
+    /// The file cannot be read.
+    Read(io::Error),
+    /// Whoever takes the chunks.
+    Keep(io::Error),
+}
+
+/// Cuts the first `length` bytes. What comes back is shorter when the file became shorter.
+pub(crate) fn read_pieces(
+    file: &mut File,
+    length: u64,
+    keep: &mut dyn FnMut(Chunk) -> io::Result<()>,
+) -> Result<Vec<Piece>, PiecesError> {
+    let mut pieces = Vec::new();
+    for (is_data, part) in parts(&*file, length).map_err(|errno| PiecesError::Read(errno.into()))? {
+        if !is_data {
+            pieces.push(Piece::Hole { length: part.end - part.start });
+            continue;
+        }
+        file.seek(io::SeekFrom::Start(part.start)).map_err(PiecesError::Read)?;
+        for chunk in Cutter::new((&mut *file).take(part.end - part.start)) {
+            let chunk = chunk.map_err(PiecesError::Read)?;
+            let length = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
+            pieces.push(Piece::Chunk { id: chunk.id, length });
+            keep(chunk).map_err(PiecesError::Keep)?;
+        }
+    }
+    Ok(pieces)
 }
 
 /// The file's bytes as ranges of data and of holes.

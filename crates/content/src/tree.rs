@@ -212,16 +212,20 @@ fn check_pieces(path: &TreePath, pieces: &[Piece]) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// Leading `..` leave real directories only, as all directories of a path in a tree are; a later one might leave through a link.
 fn check_target(path: &TreePath, target: &[u8]) -> Result<(), TreeError> {
+    if stays_inside(path.depth(), target) {
+        return Ok(());
+    }
+    Err(TreeError::Escape { path: path.clone(), target: target.escape_ascii().to_string() })
+}
+
+/// Whether a link so many directories deep leads to somewhere below the root. Leading `..` leave real directories only, as all
+/// directories of a path in a tree are; a later one might leave through a link.
+pub(crate) fn stays_inside(depth: usize, target: &[u8]) -> bool {
     let names = || target.split(|&byte| byte == b'/');
     let up = names().take_while(|name| *name == b"..").count();
     let rest = target.get(up * 3..).unwrap_or_default();
-    let is_plain = rest.is_empty() || TreePath::new(rest).is_ok();
-    if target.is_empty() || up > path.depth() || !is_plain {
-        return Err(TreeError::Escape { path: path.clone(), target: target.escape_ascii().to_string() });
-    }
-    Ok(())
+    !target.is_empty() && up <= depth && (rest.is_empty() || TreePath::new(rest).is_ok())
 }
 
 #[cfg(test)]
