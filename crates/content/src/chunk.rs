@@ -99,13 +99,13 @@ impl<R: Read> fmt::Debug for Cutter<R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashSet;
 
     use super::*;
 
     /// Bytes without a pattern, the same for the same seed.
-    fn noise(length: usize, seed: u64) -> Vec<u8> {
+    pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
         let mut bytes = vec![0; length];
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes());

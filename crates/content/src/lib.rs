@@ -4,7 +4,11 @@
 //! |---|---|
 //! | `chunk` | cuts bytes into chunks and names them by their hash (pure) |
 //! | `id` | names of objects (pure) |
+//! | `stored` | how a chunk's bytes are kept and sent: compressed where that makes them shorter (pure) |
 //! | `pack` | many chunks in one object, compressed (pure) |
+//! | `signature` | what one has to know of old chunks to find parts of new ones in them (pure) |
+//! | `patch` | a new chunk as parts of old ones and bytes of its own, for the way only (pure) |
+//! | `parcel` | many chunks in one request, whole or as patches (pure) |
 //! | `encoding` | how trees and indexes become bytes (pure) |
 //! | `path` | names of files inside a package (pure) |
 //! | `tree` | the files of a package: what they may be, their encoding (pure) |
@@ -22,24 +26,32 @@ mod chunk;
 mod encoding;
 mod id;
 mod pack;
+mod parcel;
+mod patch;
 mod path;
 mod restore;
 mod root;
 pub mod saves;
 mod scan;
 mod seal;
+mod signature;
 mod store;
+mod stored;
 mod tree;
 mod volume;
 
 pub use chunk::{Chunk, ChunkId, Cutter, MAX_CHUNK_BYTES};
 pub use id::{ObjectIdError, PackId, RootId, TreeId};
 pub use pack::{MAX_PACK_BYTES, Pack, PackError, Packer, Place};
+pub use parcel::{Body, Item, MAX_PARCEL_BYTES, Parcel, ParcelBuilder, ParcelError};
+pub use patch::{MAX_PATCH_BYTES, Patch, PatchError};
 pub use path::{PathError, TreePath};
 pub use restore::{RestoreError, restore};
 pub use root::{MAX_ROOT_BYTES, NoRoot, Root};
 pub use scan::{ScanError, scan};
 pub use seal::{SealError, SealKey};
+pub use signature::{Fineness, Signature, SignatureError, Sources};
 pub use store::{Listed, ObjectKind, ObjectName, Store, StoreError, StoreSettings};
+pub use stored::{Compressor, Damaged, unpack};
 pub use tree::{Entry, EntryKind, Piece, Tree, TreeError};
 pub use volume::{Policy, Rate, ReplicaState, Use, Volume, VolumeError, VolumeSettings};

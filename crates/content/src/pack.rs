@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::chunk::{Chunk, ChunkId, MAX_CHUNK_BYTES};
 use crate::encoding::encode_onto;
 use crate::id::PackId;
+use crate::stored::{Compressor, Damaged, unpack};
 
 /// A pack is full when its chunks take so many bytes. More makes a broken transfer lose more, less costs more requests.
 const FULL_BYTES: usize = 16 << 20;
@@ -66,22 +67,10 @@ impl Place {
 
     /// Makes the chunk of these bytes of the pack, which are [`Place::range`].
     pub fn read(&self, stored: &[u8]) -> Result<Chunk, PackError> {
-        let damaged = || PackError::Damaged(self.id);
         if stored.len() as u64 != u64::from(self.stored) {
-            return Err(damaged());
+            return Err(PackError::Damaged(self.id));
         }
-        let bytes = if self.stored == self.length {
-            stored.to_vec()
-        } else {
-            // Checked when the index was read: not over a chunk's limit.
-            zstd::bulk::decompress(stored, self.length as usize).map_err(|_error| damaged())?
-        };
-        let chunk = Chunk::new(bytes);
-        if chunk.id == self.id && chunk.bytes.len() as u64 == u64::from(self.length) {
-            Ok(chunk)
-        } else {
-            Err(damaged())
-        }
+        unpack(self.id, self.length, stored).map_err(|Damaged(id)| PackError::Damaged(id))
     }
 }
 
@@ -118,25 +107,25 @@ impl fmt::Debug for Pack {
 pub struct Packer {
     bytes: Vec<u8>,
     places: Vec<Place>,
-    compressor: zstd::bulk::Compressor<'static>,
+    compressor: Compressor,
 }
 
 impl Packer {
     /// An empty one. Fails when there is no memory for the compressor.
     pub fn new() -> std::io::Result<Packer> {
-        let compressor = zstd::bulk::Compressor::new(LEVEL)?;
-        Ok(Packer { bytes: HEAD.to_vec(), places: Vec::new(), compressor })
+        Ok(Packer { bytes: HEAD.to_vec(), places: Vec::new(), compressor: Compressor::new(LEVEL)? })
     }
 
     /// Adds a chunk. Whether it is in the pack already is the caller's business.
     pub fn add(&mut self, chunk: &Chunk) {
-        let compressed = self.compressor.compress(&chunk.bytes).ok().filter(|bytes| bytes.len() < chunk.bytes.len());
-        let stored = compressed.as_ref().unwrap_or(&chunk.bytes);
-        // A pack is full long before these numbers end.
-        let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let (offset, length) = (number(self.bytes.len()), number(chunk.bytes.len()));
-        self.places.push(Place { id: chunk.id, offset, stored: number(stored.len()), length });
-        self.bytes.extend_from_slice(stored);
+        let stored = self.compressor.store(&chunk.bytes);
+        append(&mut self.bytes, &mut self.places, chunk.id, chunk.bytes.len(), &stored);
+    }
+
+    /// Adds a chunk of `length` bytes as it was stored elsewhere, for whoever has it already and [unpacked](unpack) it to see that it is
+    /// what it is said to be.
+    pub fn add_stored(&mut self, id: ChunkId, length: u32, stored: &[u8]) {
+        append(&mut self.bytes, &mut self.places, id, length as usize, stored);
     }
 
     /// True when nothing more should be added.
@@ -162,6 +151,13 @@ impl Packer {
         bytes.extend_from_slice(TAIL);
         Pack { id: PackId::of(&bytes), bytes, places }
     }
+}
+
+fn append(bytes: &mut Vec<u8>, places: &mut Vec<Place>, id: ChunkId, length: usize, stored: &[u8]) {
+    // A pack is full long before these numbers end.
+    let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    places.push(Place { id, offset: number(bytes.len()), stored: number(stored.len()), length: number(length) });
+    bytes.extend_from_slice(stored);
 }
 
 impl fmt::Debug for Packer {
@@ -235,6 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chunk::tests::noise;
 
     fn pack(chunks: &[Vec<u8>]) -> Pack {
         let mut packer = Packer::new().unwrap();
@@ -253,6 +250,21 @@ mod tests {
         assert_eq!(read.places, pack.places);
         for (place, bytes) in read.places.iter().zip(&chunks) {
             assert_eq!(read.chunk(place), Ok(Chunk::new(bytes.clone())));
+        }
+    }
+
+    #[test]
+    fn what_was_compressed_elsewhere_is_kept_as_it_is() {
+        let chunks = [vec![3; 70_000], noise(20_000, 1)].map(Chunk::new);
+        let (mut compressor, mut packer) = (Compressor::new(19).unwrap(), Packer::new().unwrap());
+        for chunk in &chunks {
+            let length = u32::try_from(chunk.bytes.len()).unwrap();
+            packer.add_stored(chunk.id, length, &compressor.store(&chunk.bytes));
+        }
+        let pack = packer.finish();
+        let read = Pack::read(pack.bytes, Some(pack.id)).unwrap();
+        for (place, chunk) in read.places.iter().zip(&chunks) {
+            assert_eq!(read.chunk(place).as_ref(), Ok(chunk));
         }
     }
 

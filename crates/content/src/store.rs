@@ -64,9 +64,12 @@ impl fmt::Debug for StoreSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreSettings::Local { dir } => f.debug_struct("Local").field("dir", dir).finish(),
-            StoreSettings::S3 { endpoint, bucket, prefix, .. } => {
-                f.debug_struct("S3").field("endpoint", endpoint).field("bucket", bucket).field("prefix", prefix).finish_non_exhaustive()
-            }
+            StoreSettings::S3 { endpoint, bucket, prefix, .. } => f
+                .debug_struct("S3")
+                .field("endpoint", endpoint)
+                .field("bucket", bucket)
+                .field("prefix", prefix)
+                .finish_non_exhaustive(),
         }
     }
 }
@@ -266,7 +269,8 @@ impl Store {
         let mut guess = TAIL_GUESS_BYTES;
         loop {
             let options = GetOptions { range: Some(GetRange::Suffix(guess)), ..GetOptions::default() };
-            let got = self.objects.get_opts(&name.path(), options).await.map_err(|error| StoreError::of(&name, error))?;
+            let got =
+                self.objects.get_opts(&name.path(), options).await.map_err(|error| StoreError::of(&name, error))?;
             let (start, length) = (got.range.start, got.meta.size);
             let tail = got.bytes().await.map_err(|error| StoreError::of(&name, error))?;
             match places_of_tail(&tail, start, length).map_err(|_error| damaged())? {

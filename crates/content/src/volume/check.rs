@@ -29,7 +29,8 @@ pub(super) fn check(dir: &Files, tree: &Tree, progress: &dyn Fn(u64)) -> Found {
     for (index, path, _, pieces) in files(tree) {
         let file = dir.read(path);
         for target in targets_of(index, pieces) {
-            let is_good = file.as_ref().is_some_and(|file| has(file, target.chunk, target.offset, target.length, &mut buffer));
+            let is_good =
+                file.as_ref().is_some_and(|file| has(file, target.chunk, target.offset, target.length, &mut buffer));
             if is_good {
                 found.good.insert((index, target.offset));
                 found.good_bytes += u64::from(target.length);

@@ -121,7 +121,8 @@ async fn indexes(volume: &Volume, root: &Root) -> Result<Vec<(PackId, Vec<Place>
 async fn elders(volume: &Volume, id: RootId) -> Vec<Elder> {
     let present: Vec<(RootId, Option<Arc<Tree>>)> = {
         let replicas = volume.lock();
-        let present = replicas.iter().filter(|(root, one)| **root != id && matches!(one.state, ReplicaState::Present { .. }));
+        let present =
+            replicas.iter().filter(|(root, one)| **root != id && matches!(one.state, ReplicaState::Present { .. }));
         present.map(|(root, one)| (*root, one.tree.clone())).collect()
     };
     let mut elders = Vec::new();

@@ -123,7 +123,8 @@ fn find_whole(tree: &Tree, elders: &[Elder], is_done: &HashSet<(u32, u64)>) -> H
     files(tree)
         .filter(|(index, _, _, pieces)| {
             // What is here in part, and empty files, are not worth a link.
-            !pieces.is_empty() && !targets_of(*index, pieces).any(|target| is_done.contains(&(target.entry, target.offset)))
+            !pieces.is_empty()
+                && !targets_of(*index, pieces).any(|target| is_done.contains(&(target.entry, target.offset)))
         })
         .filter_map(|(index, _, is_executable, pieces)| {
             let (elder, path) = known.get(&(pieces, is_executable))?;

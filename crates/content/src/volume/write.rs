@@ -51,7 +51,8 @@ impl Files {
                     Err(errno) => return Err(failed(path)(errno)),
                 }
                 // Whatever this process' mask is.
-                chmodat(&self.root, path.as_path(), Mode::from_raw_mode(0o755), AtFlags::empty()).map_err(failed(path))?;
+                chmodat(&self.root, path.as_path(), Mode::from_raw_mode(0o755), AtFlags::empty())
+                    .map_err(failed(path))?;
             }
         }
         Ok(())
@@ -181,7 +182,8 @@ impl Files {
 
     /// Removes what the tree does not have, below each of its directories.
     pub(super) fn remove_strangers(&self, tree: &Tree) -> Result<u64, VolumeError> {
-        let known: std::collections::HashSet<&[u8]> = tree.entries().iter().map(|entry| entry.path.as_bytes()).collect();
+        let known: std::collections::HashSet<&[u8]> =
+            tree.entries().iter().map(|entry| entry.path.as_bytes()).collect();
         let directories = tree.entries().iter().filter(|entry| entry.kind == EntryKind::Directory);
         let mut removed = 0;
         for directory in std::iter::once(None).chain(directories.map(|entry| Some(&entry.path))) {

@@ -1,0 +1,87 @@
+//! How the bytes of a chunk lie in a pack and in a parcel: compressed by zstd where that makes them shorter, else as they are. Pure; what
+//! comes from outside is read totally and within a chunk's limit.
+//!
+//! Which of both they are is not written down: bytes that are as long as the chunk are the chunk.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use crate::chunk::{Chunk, ChunkId, MAX_CHUNK_BYTES};
+
+/// Stored bytes that are not the chunk they are said to be. Get them again, from another place if need be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("these are not the bytes of chunk {0}")]
+pub struct Damaged(pub ChunkId);
+
+/// Compresses many chunks one after the other: its memory is taken once.
+pub struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl Compressor {
+    /// One of zstd's levels, 1 to 22. Fails when there is no memory for it.
+    pub fn new(level: i32) -> io::Result<Compressor> {
+        zstd::bulk::Compressor::new(level).map(Compressor)
+    }
+
+    /// The bytes as they are to be stored: never longer than they were.
+    pub fn store<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let compressed = self.0.compress(bytes).ok().filter(|compressed| compressed.len() < bytes.len());
+        compressed.map_or(Cow::Borrowed(bytes), Cow::Owned)
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").finish_non_exhaustive()
+    }
+}
+
+/// What was stored: `None` when it is not `length` bytes, or more than a chunk's.
+pub(crate) fn plain(stored: &[u8], length: usize) -> Option<Cow<'_, [u8]>> {
+    if stored.len() > length || length > MAX_CHUNK_BYTES {
+        return None;
+    }
+    if stored.len() == length {
+        return Some(Cow::Borrowed(stored));
+    }
+    zstd::bulk::decompress(stored, length).ok().filter(|bytes| bytes.len() == length).map(Cow::Owned)
+}
+
+/// Makes the chunk of its stored bytes, and checks that it is the one that is meant.
+pub fn unpack(id: ChunkId, length: u32, stored: &[u8]) -> Result<Chunk, Damaged> {
+    let bytes = plain(stored, length as usize).filter(|bytes| !bytes.is_empty()).ok_or(Damaged(id))?;
+    let chunk = Chunk::new(bytes.into_owned());
+    if chunk.id == id { Ok(chunk) } else { Err(Damaged(id)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chunk::tests::noise;
+
+    #[test]
+    fn bytes_come_back_and_never_grow() {
+        let mut compressor = Compressor::new(3).unwrap();
+        for bytes in [vec![0; MAX_CHUNK_BYTES], noise(MAX_CHUNK_BYTES, 1), vec![1], b"abcabcabcabcabcabcabc".to_vec()] {
+            let stored = compressor.store(&bytes).into_owned();
+            assert!(stored.len() <= bytes.len());
+            let (id, length) = (ChunkId::of(&bytes), u32::try_from(bytes.len()).unwrap());
+            assert_eq!(unpack(id, length, &stored).unwrap().bytes, bytes);
+            for wrong in [0, length - 1, length + 1, u32::MAX] {
+                assert_eq!(unpack(id, wrong, &stored), Err(Damaged(id)), "{wrong}");
+            }
+            assert_eq!(unpack(ChunkId::of(b"other"), length, &stored), Err(Damaged(ChunkId::of(b"other"))));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_in_the_chunk_or_an_error(
+            stored in prop::collection::vec(any::<u8>(), 0..200), length in any::<u32>(),
+        ) {
+            prop_assert_eq!(unpack(ChunkId::of(b"no such"), length, &stored), Err(Damaged(ChunkId::of(b"no such"))));
+        }
+    }
+}
