@@ -63,8 +63,7 @@ fn check(change_bytes: usize, most: f64) {
     let changed = places * change_bytes;
     let whole: usize = without(&new, &old).values().map(Vec::len).sum();
     let share = (down + up) as f64 / changed as f64;
-    println!("{places} places of {change_bytes}: {down} down, {up} up, {share:.2} times; whole chunks {whole}");
-    assert!(share <= most, "{share}");
+    assert!(share <= most, "{share:.2}: {down} down, {up} up, {whole} in whole chunks");
 }
 
 // Around each change some 1.2 KB more are sent than changed, and 1.3 KB of signature for the chunk that it is in: the smaller the changes,

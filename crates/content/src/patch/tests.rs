@@ -1,6 +1,6 @@
 //! apply(make) = what it was made of; everything else is an error and not other bytes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::chunk::tests::noise;
 use crate::signature::{Fineness, Signature};
 
-type Kept = HashMap<ChunkId, Vec<u8>>;
+type Kept = BTreeMap<ChunkId, Vec<u8>>;
 
 fn keep(chunks: &[Vec<u8>]) -> Kept {
     chunks.iter().map(|bytes| (ChunkId::of(bytes), bytes.clone())).collect()
