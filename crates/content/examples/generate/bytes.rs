@@ -64,7 +64,7 @@ impl Kind {
         match self {
             Self::Noise => noise.to_le_bytes(),
             // Records of two words: one of noise, one of a slow counter and zeros.
-            Self::Mixed if index % 2 == 0 => noise.to_le_bytes(),
+            Self::Mixed if index.is_multiple_of(2) => noise.to_le_bytes(),
             Self::Mixed => ((index >> 6) & 0xffff).to_le_bytes(),
             Self::Text if noise % 8 < NUMBERS_OF_EIGHT => digits(noise >> 8),
             Self::Text => *WORDS[(noise >> 60) as usize],
