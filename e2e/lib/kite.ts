@@ -63,6 +63,8 @@ export interface KiteOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Where the log goes; in the data directory when not given. */
   readonly log?: string;
+  /** The data directory, for data that is large or looked at; a temporary one when not given. Whoever gives it removes it. */
+  readonly storage?: string;
 }
 
 /** A package of the probe: its manifest and the built program next to it. */
@@ -84,8 +86,9 @@ export function newDirectory(prefix: string): string {
 /** Starts `kite up` on a free port with data of its own, and waits until it is well. */
 export async function startKite(options: KiteOptions = {}): Promise<Kite> {
   const data = newDirectory("kite-e2e-");
-  mkdirSync(join(data, "data"), { mode: 0o700 });
-  writeFileSync(join(data, "data", "config.toml"), options.config ?? WIDE_LIMITS);
+  const storage = options.storage ?? join(data, "data");
+  mkdirSync(storage, { mode: 0o700 });
+  writeFileSync(join(storage, "config.toml"), options.config ?? WIDE_LIMITS);
   const [port, mediaPort] = [await freePort(), await freePort()];
   const ownPort = Math.min(mediaPort, 65_535 - MEDIA_PORTS);
   const [firstMediaPort, lastMediaPort] = options.mediaPorts ?? [ownPort, ownPort + MEDIA_PORTS - 1];
@@ -96,7 +99,7 @@ export async function startKite(options: KiteOptions = {}): Promise<Kite> {
     arguments: [
       "up",
       `--listen=127.0.0.1:${port}`,
-      `--data=${join(data, "data")}`,
+      `--data=${storage}`,
       `--runtime=${join(data, "run")}`,
       `--web=${join(ROOT, "web", "app", "dist")}`,
       `--ports=${firstMediaPort}-${lastMediaPort}`,
