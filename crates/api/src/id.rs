@@ -85,6 +85,10 @@ typed_id!(
     SessionId, "ses", "session"
 );
 typed_id!(
+    /// Somebody who plays, whichever device he uses.
+    PlayerId, "ply", "player"
+);
+typed_id!(
     /// The running, isolated copy of a release that serves a session.
     InstanceId, "ins", "instance"
 );

@@ -81,16 +81,16 @@ problems! {
         "Offer one video and one audio section to receive, and the data channels that the SDK opens.";
     /// No token, or one of the wrong form.
     TokenMissing, "token_missing", 401, "A token is needed",
-        "Send `Authorization: Bearer` with the token that creating the session returned.";
+        "Send `Authorization: Bearer` with the token that creating the session or the player returned.";
     /// A token that nothing here issued.
     TokenUnknown, "token_unknown", 401, "The token is not known",
-        "Use the token that creating the session returned.";
+        "Use the token that creating the session or the player returned; a player who was erased creates himself anew.";
     /// The token's time is over.
     TokenExpired, "token_expired", 401, "The token is expired",
         "Create a new session.";
     /// A good token of something else.
     Forbidden, "forbidden", 403, "This token gives no right to that",
-        "Use the token of this session.";
+        "Use the token of this session or of this player.";
     /// A web page of another origin, which the operator has not listed.
     OriginNotAllowed, "origin_not_allowed", 403, "Pages of this origin are not allowed",
         "The operator has to list the origin in `access.origins`.";
@@ -106,6 +106,9 @@ problems! {
     /// No such session.
     SessionUnknown, "session_unknown", 404, "There is no such session",
         "Create a session.";
+    /// No such player.
+    PlayerUnknown, "player_unknown", 404, "There is no such player",
+        "Create a player.";
     /// No such peer.
     PeerUnknown, "peer_unknown", 404, "There is no such peer",
         "Use the Location that the offer's answer returned.";
@@ -118,6 +121,9 @@ problems! {
     /// The session is over or not in a state for this.
     SessionEnded, "session_ended", 409, "The session is over",
         "Create a new session.";
+    /// The player has a session that lives.
+    PlayerBusy, "player_busy", 409, "The player has a running session",
+        "End the session, wait until it has ended, and try again.";
     /// More bytes than allowed.
     TooLarge, "too_large", 413, "The body is too large",
         "Send at most 64 KiB.";

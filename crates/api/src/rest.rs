@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UtcTime;
-use crate::id::SessionId;
+use crate::id::{NodeId, PlayerId, SessionId};
 use crate::manifest::{AppName, InputProfile};
-use crate::session::SessionState;
+use crate::session::{EndReason, Party, SessionState};
 use crate::spec::{SpecRange, StreamSpec};
 use crate::streamer::{DisplayProtocol, StreamStatistics};
 
@@ -14,6 +14,12 @@ pub const MAX_SDP_BYTES: usize = 64 * 1024;
 
 /// Longest JSON body in bytes. The largest good one has under 500.
 pub const MAX_JSON_BYTES: usize = 16 * 1024;
+
+/// Most plays of one page of a history.
+pub const MAX_PLAYS: u32 = 100;
+
+/// Plays of one page of a history when nothing else is asked for.
+pub const DEFAULT_PLAYS: u32 = 50;
 
 /// WebSocket subprotocol of the link.
 pub const LINK_PROTOCOL: &str = "kite.link.v1";
@@ -138,6 +144,90 @@ pub struct SessionStatistics {
     pub measured_at: Option<UtcTime>,
     /// The figures, zero as long as nothing was measured.
     pub stream: StreamStatistics,
+}
+
+/// Somebody who plays. Nothing is known of him but that he comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Player {
+    /// His id.
+    pub id: PlayerId,
+    /// When he first came.
+    pub created_at: UtcTime,
+    /// When he last used his token, to the hour.
+    pub last_seen_at: UtcTime,
+}
+
+/// A new player.
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CreatedPlayer {
+    /// The player.
+    pub player: Player,
+    /// Bearer token of this player. Shown once; the server keeps a hash. Whoever has it is this player.
+    pub token: PlayerToken,
+}
+
+/// A player's bearer token. Its text never reaches logs: `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String)]
+pub struct PlayerToken(pub String);
+
+impl std::fmt::Debug for PlayerToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PlayerToken(hidden)")
+    }
+}
+
+/// Which page of a history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PlaysPage {
+    /// Only plays that began before this session: the last one of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<SessionId>,
+    /// Most plays of the page, 1 to 100. Default: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 100)]
+    pub limit: Option<u32>,
+}
+
+/// A page of a player's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PlayList {
+    /// Newest first.
+    pub plays: Vec<Play>,
+}
+
+/// One play of a player's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Play {
+    /// Its session.
+    pub session: SessionId,
+    /// What was played.
+    pub app: AppName,
+    /// The app's title; absent when the app is not offered any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Which release of the app; absent where apps have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// On which machine; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// When the session was made.
+    pub started_at: UtcTime,
+    /// When it ended; absent while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<UtcTime>,
+    /// Why it ended; absent while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<EndReason>,
+    /// Who caused the end; absent while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<Party>,
+    /// Its state in a sentence for the player: what it is doing, or why it ended.
+    pub sentence: String,
 }
 
 /// What this installation allows, so that a client can say it beforehand.

@@ -131,7 +131,8 @@ pub async fn serve(
         coordinator: Arc::new(Coordinator::new(offers_in)),
         operator,
         creations: RateLimit::new(creations),
-        player_key: token::random().map_err(|_none| ServeError::NoRandomness)?,
+        player_creations: RateLimit::new(creations),
+        address_key: token::random().map_err(|_none| ServeError::NoRandomness)?,
         stopping: AtomicBool::new(false),
     });
     reconcile::end_all_of_last_run(&plane).await.map_err(database)?;

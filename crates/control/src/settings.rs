@@ -18,7 +18,7 @@ pub struct Settings {
     pub games: Vec<PathBuf>,
     /// The built web page. Without it the server says at `/` how to build it.
     pub web_dir: Option<PathBuf>,
-    /// True when anybody may play. False: sessions are created with the operator's token alone.
+    /// True when anybody may play. False: sessions are created with the operator's token and by players whom he made.
     pub guests: bool,
     /// Origins of web pages on other servers that may use this one, as browsers write them: `https://example.org`.
     /// Pages of this server always may.
@@ -54,12 +54,12 @@ impl Settings {
 /// What players may use, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions of one player's address at once. A home or an office shares one address; more lets one of them take
-    /// every place.
+    /// Sessions of one player at once, and of one address: players come for nothing, so an address with many of them has
+    /// no more places. A home or an office shares one address; more lets one of them take every place.
     pub sessions_per_player: u32,
-    /// Sessions that one player's address may create a minute, in the long run.
+    /// Sessions that one address may create a minute, in the long run; players, too.
     pub creations_per_minute: u32,
-    /// Sessions that it may create at once after a pause.
+    /// Sessions, and players, that it may create at once after a pause.
     pub creation_burst: u32,
     /// Offers that one session may send a minute. A client that reconnects in a loop sends about ten.
     pub offers_per_minute: u32,
@@ -74,8 +74,11 @@ pub struct Limits {
     pub link_grace: Duration,
     /// How long a session's token is good. Shorter than the session: its player cannot come back to the end.
     pub token_lifetime: Duration,
-    /// How long the end of a session can be read. Longer only costs disk space.
+    /// How long the end of a session of nobody can be read. Longer only costs disk space.
     pub history: Duration,
+    /// How long a player's plays are kept, and the player himself after he was last seen. Shorter forgets one who comes
+    /// back once a year; longer keeps what nobody asks for any more.
+    pub plays: Duration,
     /// How long a stop of the service waits for the sessions to end.
     pub shutdown_wait: Duration,
 }
@@ -93,6 +96,7 @@ impl Default for Limits {
             link_grace: Duration::from_secs(20),
             token_lifetime: Duration::from_secs(9 * 3600),
             history: Duration::from_secs(7 * 24 * 3600),
+            plays: Duration::from_secs(400 * 24 * 3600),
             shutdown_wait: Duration::from_secs(10),
         }
     }

@@ -80,6 +80,7 @@ pub(crate) struct Limits {
     pub(crate) reconnect_grace_s: Option<u32>,
     pub(crate) link_grace_s: Option<u32>,
     pub(crate) history_s: Option<u32>,
+    pub(crate) plays_s: Option<u32>,
 }
 
 /// Ports, first and last inclusive, written `50000-50199`.
@@ -180,6 +181,7 @@ impl Config {
             (&mut limits.reconnect_grace, file.reconnect_grace_s),
             (&mut limits.link_grace, file.link_grace_s),
             (&mut limits.history, file.history_s),
+            (&mut limits.plays, file.plays_s),
         ];
         for (target, value) in times {
             *target = value.map_or(*target, |seconds| Duration::from_secs(u64::from(seconds)));
@@ -255,10 +257,12 @@ mod tests {
 
     #[test]
     fn limits_of_the_file_win() {
-        let limits =
-            Config::parse("[limits]\nsession_length_s = 60\nsessions_per_player = 9").unwrap().control_limits();
+        let limits = Config::parse("[limits]\nsession_length_s = 60\nsessions_per_player = 9\nplays_s = 864000")
+            .unwrap()
+            .control_limits();
         assert_eq!(limits.session_length, Duration::from_secs(60));
         assert_eq!(limits.sessions_per_player, 9);
+        assert_eq!(limits.plays, Duration::from_secs(864_000));
         assert!(limits.token_lifetime > limits.session_length);
         assert_eq!(limits.link_grace, control::Limits::default().link_grace);
     }

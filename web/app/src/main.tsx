@@ -5,6 +5,7 @@ import { render } from "preact";
 import { CataloguePage } from "./catalogue.tsx";
 import { GamePage } from "./game.tsx";
 import { Message } from "./message.tsx";
+import { PlaysPage } from "./plays.tsx";
 import { useRoute } from "./route.ts";
 import "./style.css";
 
@@ -17,6 +18,8 @@ function Portal() {
       return <CataloguePage api={api} />;
     case "game":
       return <GamePage key={route.app} api={api} name={route.app} query={route.query} />;
+    case "plays":
+      return <PlaysPage api={api} />;
     case "unknown":
       return <Message title="There is nothing here" text="The address may be mistyped." home />;
   }

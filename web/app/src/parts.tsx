@@ -11,6 +11,11 @@ export function Header() {
         <img src="/kite.svg" alt="" width="28" height="28" />
         <span>Kite</span>
       </a>
+      <nav aria-label="Pages">
+        <a href="/plays" onClick={follow}>
+          Your plays
+        </a>
+      </nav>
     </header>
   );
 }

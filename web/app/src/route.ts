@@ -1,4 +1,4 @@
-//! Addresses: `/` is the catalogue, `/play/{app}` a game.
+//! Addresses: `/` is the catalogue, `/play/{app}` a game, `/plays` what was played.
 
 import type { StreamSpec } from "@kite-cloud/sdk";
 import { useEffect, useState } from "preact/hooks";
@@ -6,6 +6,7 @@ import { useEffect, useState } from "preact/hooks";
 export type Route =
   | { readonly name: "catalogue" }
   | { readonly name: "game"; readonly app: string; readonly query: PlayQuery }
+  | { readonly name: "plays" }
   | { readonly name: "unknown" };
 
 /** `?autostart=1&width=1280&height=720&fps=60`: plays at once; a size that is given stays, whatever the window's is. */
@@ -16,6 +17,7 @@ export interface PlayQuery {
 
 export function parseRoute(path: string, search: string): Route {
   if (path === "/") return { name: "catalogue" };
+  if (/^\/plays\/?$/.test(path)) return { name: "plays" };
   const app = /^\/play\/([a-z0-9-]{1,40})\/?$/.exec(path)?.[1];
   return app === undefined ? { name: "unknown" } : { name: "game", app, query: parseQuery(search) };
 }

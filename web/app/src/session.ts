@@ -1,6 +1,6 @@
 //! The session of this tab: a reload joins it again instead of starting another game.
 
-import { type Api, ApiError, type CreateSession } from "@kite-cloud/sdk";
+import { type Api, ApiError, type CreateSession, ensurePlayer } from "@kite-cloud/sdk";
 
 export interface TabSession {
   readonly id: string;
@@ -39,7 +39,8 @@ export function forgetSession(app: string): void {
 export async function joinOrCreate(api: Api, request: CreateSession, signal: AbortSignal): Promise<TabSession> {
   const before = stored(request.app);
   if (before !== null && (await isAlive(api, before, signal))) return before;
-  const { session, token, link, whep } = await api.createSession(request, signal);
+  const player = await ensurePlayer({ server: api }, signal);
+  const { session, token, link, whep } = await api.createSession(request, signal, player?.token);
   const created = { id: session.id, token, link, whep };
   if (signal.aborted) api.endSession(created.id, token).catch(() => {});
   else store(request.app, created);

@@ -6,6 +6,7 @@ import type { Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type Bench, startBench, until } from "../../sdk/tests/dom/browser.ts";
+import { TestSession } from "../../sdk/tests/dom/server.ts";
 import { APPS } from "./apps.ts";
 
 let bench: Bench;
@@ -99,8 +100,8 @@ describe("the catalogue", () => {
   test("can be used by keyboard alone", async () => {
     await go("/");
     await page.getByRole("heading", { name: "Doom: FreeDM" }).waitFor();
-    await page.keyboard.press("Tab");
-    await page.keyboard.press("Tab");
+    // The brand, "Your plays", the first game.
+    for (let tab = 0; tab < 3; tab++) await page.keyboard.press("Tab");
     await page.keyboard.press("Enter");
     await page.getByRole("button", { name: "Play" }).waitFor();
     expect(new URL(page.url()).pathname).toBe("/play/armagetronad");
@@ -222,5 +223,80 @@ describe("a play", () => {
     await page.waitForTimeout(3_000);
     await look("phone");
     expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+  });
+});
+
+describe("your plays", () => {
+  const start = "/play/chocolate-doom?autostart=1";
+
+  /** Plays once, and leaves. */
+  async function playOnce(): Promise<void> {
+    await go(start);
+    await isPlaying();
+    await page.getByRole("button", { name: "Leave the game" }).click();
+    await page.getByRole("heading", { name: "Games" }).waitFor();
+    await until(
+      () => [...bench.server.sessions.values()].at(-1)?.session.state.state,
+      (state) => state === "ended",
+    );
+  }
+
+  test("are none before the first, and looking makes no player", async () => {
+    const before = bench.server.players.size;
+    await go("/");
+    await page.getByRole("link", { name: "Your plays" }).click();
+    await page.getByRole("heading", { name: "No plays yet" }).waitFor();
+    expect(bench.server.players.size).toBe(before);
+  });
+
+  test("say what, when, how long and why it ended, until they are forgotten", async () => {
+    const before = bench.server.players.size;
+    await playOnce();
+    await playOnce();
+    expect(bench.server.players.size, "both are of one player").toBe(before + 1);
+    await go("/plays");
+    await page.getByRole("heading", { name: "Your plays" }).waitFor();
+    const rows = page.getByRole("main").getByRole("listitem");
+    expect(await rows.count()).toBe(2);
+    const text = (await rows.first().textContent()) ?? "";
+    expect(text).toContain("Doom: FreeDM");
+    expect(text).toContain("under a minute");
+    expect(text).toContain("You left the game.");
+    expect(await rows.first().locator("time").getAttribute("datetime")).toMatch(/^20\d\d-/);
+    await look("plays");
+    page.on("dialog", (dialog) => dialog.accept());
+    await page.getByRole("button", { name: "Forget my plays" }).click();
+    await page.getByRole("heading", { name: "No plays yet" }).waitFor();
+    expect(bench.server.players.size).toBe(before);
+    expect(complaints).toEqual([]);
+  });
+
+  test("come in pages, and fit a phone", async () => {
+    await open({ width: 390, height: 844 }, true);
+    await playOnce();
+    const last = [...bench.server.sessions.values()].at(-1);
+    for (let number = 0; number < 60; number++) {
+      const older = new TestSession("gone-game", { width: 1280, height: 720, frames_per_second: 60 });
+      older.player = last?.player ?? null;
+      bench.server.sessions.set(older.session.id, older);
+    }
+    await go("/plays");
+    const rows = page.getByRole("main").getByRole("listitem");
+    await until(
+      () => rows.count(),
+      (count) => count === 50,
+    );
+    expect(await rows.first().textContent()).toContain("gone-game");
+    expect(await rows.first().textContent()).toContain("running now");
+    await page.getByRole("button", { name: "Show older plays" }).click();
+    await until(
+      () => rows.count(),
+      (count) => count === 61,
+    );
+    expect(await page.getByRole("button", { name: "Show older plays" }).count()).toBe(0);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+    page.on("dialog", (dialog) => dialog.accept());
+    await page.getByRole("button", { name: "Forget my plays" }).click();
+    await page.getByText("A session of this player has not ended yet.").waitFor();
   });
 });

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { durationText } from "../src/duration.ts";
 import { parseRoute } from "../src/route.ts";
 import { rates, resolutions } from "../src/spec.ts";
 
@@ -15,6 +16,9 @@ test.each([
     },
   ],
   ["/play/doom", "?width=abc&height=-1&fps=1e9", { name: "game", app: "doom", query: { autostart: false, spec: {} } }],
+  ["/plays", "", { name: "plays" }],
+  ["/plays/", "", { name: "plays" }],
+  ["/plays/7", "", { name: "unknown" }],
   ["/play/Doom", "", { name: "unknown" }],
   ["/play/", "", { name: "unknown" }],
   ["/elsewhere", "", { name: "unknown" }],
@@ -31,4 +35,15 @@ test("offered specs lie inside of the app's range, and its default is among them
   const odd = { min: spec(640, 400, 35), max: spec(640, 400, 35), default: spec(640, 400, 35) };
   expect(resolutions(odd)).toEqual([{ value: { width: 640, height: 400 }, label: "640 × 400" }]);
   expect(rates(odd).map(({ value }) => value)).toEqual([35]);
+});
+
+test.each([
+  [-5, "under a minute"],
+  [29_000, "under a minute"],
+  [60_000, "1 min"],
+  [59.4 * 60_000, "59 min"],
+  [59.6 * 60_000, "1 h"],
+  [95 * 60_000, "1 h 35 min"],
+])("%d ms are %s", (ms, expected) => {
+  expect(durationText(ms)).toBe(expected);
 });

@@ -1,4 +1,4 @@
-//! Kite's SDK for browsers: `createPlayer` plays a session, `Api` makes one.
+//! Kite's SDK for browsers: `createPlayer` plays a session, `Api` makes one, `ensurePlayer` knows who plays.
 
 export type { Disposer, ListenOptions } from "./core/events.js";
 export type { LatencySummary, Legs, Matching } from "./core/ledger.js";
@@ -9,13 +9,25 @@ export type { PictureKind, PlayerStatistics } from "./core/statistics.js";
 export type { ShownPicture } from "./dom/picture.js";
 export { createPlayer, type Player, type PlayerEvents, type PlayerOptions } from "./player.js";
 export type { PointerMode, StreamStatistics } from "./protocol/wire.generated.js";
-export { Api, ApiError, type ApiOptions } from "./rest/client.js";
+export { Api, ApiError, type ApiOptions, type PlaysPage } from "./rest/client.js";
+export {
+  ensurePlayer,
+  erasePlayer,
+  type KnownPlayer,
+  knownPlayer,
+  type PlayerStorage,
+  type PlayersOptions,
+} from "./rest/players.js";
 export type {
   App,
   AppList,
+  CreatedPlayer,
   CreatedSession,
   CreateSession,
   InputProfile,
+  Play,
+  PlayerIdentity,
+  PlayList,
   Session,
   SessionState,
   SpecRange,

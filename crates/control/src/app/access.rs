@@ -1,11 +1,17 @@
 //! Who asks, and may he? The only place that compares tokens.
 
+use std::time::Duration;
+
 use api::id::SessionId;
 use api::problem::{Problem, ProblemKind};
 
-use super::token::TokenHash;
+use super::token::{TokenHash, is_of_player};
 use super::{Plane, broken, now};
-use crate::store::SessionRecord;
+use crate::store::{PlayerRecord, SessionRecord};
+
+/// How exactly it is noted when a player was last here. Finer writes to the database with each of his requests; coarser
+/// says less about who may be forgotten.
+const SEEN_PRECISION: Duration = Duration::from_secs(3600);
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -14,8 +20,10 @@ pub(crate) enum Caller {
     Nobody,
     /// The operator's token was.
     Operator,
-    /// A session's good token was.
-    Player(Box<SessionRecord>),
+    /// A session's good token was: it is good for this session alone, whoever plays it.
+    Session(Box<SessionRecord>),
+    /// A player's was.
+    Player(PlayerRecord),
 }
 
 impl Plane {
@@ -28,6 +36,9 @@ impl Plane {
         if hash == self.operator {
             return Ok(Caller::Operator);
         }
+        if is_of_player(token) {
+            return self.player_caller(hash).await?.map(Caller::Player).ok_or_else(unknown);
+        }
         let record = self.store.session_by_token(hash.bytes()).await.map_err(broken)?.ok_or_else(unknown)?;
         if TokenHash::from_bytes(record.token_hash) != hash {
             return Err(unknown());
@@ -36,14 +47,29 @@ impl Plane {
             let at = record.token_expires_at;
             return Err(ProblemKind::TokenExpired.because(format!("The token was good until {at}.")));
         }
-        Ok(Caller::Player(Box::new(record)))
+        Ok(Caller::Session(Box::new(record)))
+    }
+
+    /// The player whose token has this hash, who was seen herewith.
+    async fn player_caller(&self, hash: TokenHash) -> Result<Option<PlayerRecord>, Problem> {
+        let record = self.store.player_by_token(hash.bytes()).await.map_err(broken)?;
+        let Some(mut record) = record.filter(|record| TokenHash::from_bytes(record.token_hash) == hash) else {
+            return Ok(None);
+        };
+        let now = now();
+        if now.since(record.last_seen_at) >= SEEN_PRECISION {
+            self.store.player_seen(record.id, now).await.map_err(broken)?;
+            record.last_seen_at = now;
+        }
+        Ok(Some(record))
     }
 
     /// The session of this id, when the caller is its player or the operator.
     pub(crate) async fn session_for(&self, caller: Caller, id: &str) -> Result<SessionRecord, Problem> {
         match caller {
             Caller::Nobody => Err(missing("This is for the session's player and the operator.")),
-            Caller::Player(record) => own(*record, id),
+            Caller::Player(_) => Err(ProblemKind::Forbidden.because(NOT_BY_PLAYER)),
+            Caller::Session(record) => own(*record, id),
             Caller::Operator => {
                 let unknown = || ProblemKind::SessionUnknown.because("No session has this id, or it was forgotten.");
                 let id: SessionId = id.parse().map_err(|_no_id| unknown())?;
@@ -53,14 +79,29 @@ impl Plane {
     }
 }
 
-/// The caller's session, when it is the one of this id: for what only the player may do.
-pub(crate) fn session_of_player(caller: Caller, id: &str) -> Result<SessionRecord, Problem> {
+/// What a player's token does not open: it is kept in a browser for a year, and a page that plays needs the session's alone.
+const NOT_BY_PLAYER: &str = "This takes the session's own token; a player's token is not good for it.";
+
+/// The caller's session, when it is the one of this id: for what only who plays it may do.
+pub(crate) fn own_session(caller: Caller, id: &str) -> Result<SessionRecord, Problem> {
     match caller {
         Caller::Nobody => Err(missing("This is for the session's player alone.")),
         Caller::Operator => {
             Err(ProblemKind::Forbidden.because("Only the session's player may do this, not the operator."))
         }
-        Caller::Player(record) => own(*record, id),
+        Caller::Player(_) => Err(ProblemKind::Forbidden.because(NOT_BY_PLAYER)),
+        Caller::Session(record) => own(*record, id),
+    }
+}
+
+/// The player who asks: for what is his alone.
+pub(crate) fn own_player(caller: &Caller) -> Result<PlayerRecord, Problem> {
+    match caller {
+        Caller::Nobody => Err(missing("This is for a player, with the token that creating him returned.")),
+        Caller::Operator | Caller::Session(_) => {
+            Err(ProblemKind::Forbidden.because("This takes a player's token, and another one was sent."))
+        }
+        Caller::Player(record) => Ok(*record),
     }
 }
 
@@ -69,7 +110,7 @@ pub(crate) fn operator(caller: &Caller) -> Result<(), Problem> {
     match caller {
         Caller::Nobody => Err(operator_needed(ProblemKind::TokenMissing)),
         Caller::Operator => Ok(()),
-        Caller::Player(_) => Err(operator_needed(ProblemKind::Forbidden)),
+        Caller::Session(_) | Caller::Player(_) => Err(operator_needed(ProblemKind::Forbidden)),
     }
 }
 

@@ -46,6 +46,11 @@ pub(crate) enum Refused {
         /// As many.
         limit: u32,
     },
+    /// The address has as many sessions as it may.
+    Address {
+        /// As many.
+        limit: u32,
+    },
 }
 
 impl Refused {
@@ -70,7 +75,8 @@ impl Refused {
                 mega(*needed),
                 free / 1_000_000
             ),
-            Self::Player { limit } => format!("{limit} sessions are running from your address, which is the limit."),
+            Self::Player { limit } => format!("{limit} sessions of yours are running, which is the limit."),
+            Self::Address { limit } => format!("{limit} sessions are running from your address, which is the limit."),
         }
     }
 
@@ -82,7 +88,7 @@ impl Refused {
             Self::DiskFull { .. } => (ProblemKind::DiskFull, None),
             Self::Pixels { needed, capacity, .. } if needed > capacity => (ProblemKind::NoCapacity, None),
             Self::Places { .. } | Self::Pixels { .. } => (ProblemKind::NoCapacity, Some(RETRY_FULL_S)),
-            Self::Player { .. } => (ProblemKind::TooManySessions, None),
+            Self::Player { .. } | Self::Address { .. } => (ProblemKind::TooManySessions, None),
         };
         let problem = kind.because(self.sentence());
         match retry {
@@ -92,10 +98,14 @@ impl Refused {
     }
 }
 
-/// May this player have a session of this spec?
+/// May this player have a session of this spec? The address counts beside the player: anybody can make himself another
+/// player, but not another address.
 pub(crate) fn admit(node: &NodeView, usage: Usage, spec: StreamSpec, per_player: u32) -> Result<(), Refused> {
     if usage.sessions_of_player >= per_player {
         return Err(Refused::Player { limit: per_player });
+    }
+    if usage.sessions_of_address >= per_player {
+        return Err(Refused::Address { limit: per_player });
     }
     let capacity = places(node, usage)?;
     let needed = spec.pixels_per_second();
@@ -153,8 +163,12 @@ mod tests {
 
     #[test]
     fn each_refusal_names_its_reason() {
-        let used =
-            |sessions, pixels_per_second, sessions_of_player| Usage { sessions, pixels_per_second, sessions_of_player };
+        let used = |sessions, pixels_per_second, sessions_of_address| Usage {
+            sessions,
+            pixels_per_second,
+            sessions_of_address,
+            sessions_of_player: 0,
+        };
         let check = |node: &NodeView, usage: Usage, expected: Result<(), &str>| {
             let got = admit(node, usage, HD, 2).map_err(|refused| refused.problem());
             let kind = got
@@ -169,6 +183,7 @@ mod tests {
         check(&roomy, used(4, 0, 0), Err("no_capacity"));
         check(&roomy, used(1, 150_000_000, 0), Err("no_capacity"));
         check(&roomy, used(0, 0, 2), Err("too_many_sessions"));
+        check(&roomy, Usage { sessions_of_player: 2, ..used(0, 0, 0) }, Err("too_many_sessions"));
         check(&node(4, 1_000_000, None), used(0, 0, 0), Err("no_capacity"));
         check(&node(0, 0, None), used(0, 0, 0), Err("no_capacity"));
         check(

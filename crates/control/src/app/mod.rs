@@ -6,6 +6,7 @@ pub(crate) mod access;
 pub(crate) mod admission;
 pub(crate) mod catalogue;
 pub(crate) mod offers;
+pub(crate) mod players;
 pub(crate) mod rate;
 pub(crate) mod sessions;
 pub(crate) mod token;
@@ -21,7 +22,7 @@ use api::rest::{Health, HealthStatus, MAX_SDP_BYTES, ServiceLimits};
 use self::admission::Refused;
 use self::catalogue::Catalogue;
 use self::rate::RateLimit;
-use self::token::TokenHash;
+use self::token::{NoRandomness, TokenHash};
 use crate::coordinator::Coordinator;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
@@ -35,10 +36,12 @@ pub(crate) struct Plane {
     pub(crate) coordinator: Arc<Coordinator>,
     /// Of the operator's token.
     pub(crate) operator: TokenHash,
-    /// How often players may create sessions.
+    /// How often an address may create sessions.
     pub(crate) creations: RateLimit,
-    /// Hashes players' addresses, so that none of them is stored. Lives as long as the process.
-    pub(crate) player_key: [u8; 32],
+    /// How often it may create players. On its own: a first play makes one of each.
+    pub(crate) player_creations: RateLimit,
+    /// Hashes addresses, so that none of them is stored. Lives as long as the process.
+    pub(crate) address_key: [u8; 32],
     /// True as soon as the service is being stopped.
     pub(crate) stopping: AtomicBool,
 }
@@ -54,6 +57,12 @@ pub(crate) fn broken(error: StoreError) -> Problem {
     ProblemKind::Internal.plain()
 }
 
+/// The same when nothing secret could be made.
+fn no_randomness(error: NoRandomness) -> Problem {
+    tracing::error!(error = &error as &dyn std::error::Error, "no token could be made");
+    ProblemKind::Internal.plain()
+}
+
 /// Whole seconds, at most what the contract can say.
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
@@ -66,7 +75,7 @@ impl Plane {
 
     /// Could anybody have a session now?
     pub(crate) async fn health(&self) -> Result<Health, Problem> {
-        let usage = self.store.usage("").await.map_err(broken)?;
+        let usage = self.store.usage("", None).await.map_err(broken)?;
         let detail = if self.is_stopping() {
             Some(Refused::Stopping.sentence())
         } else {
@@ -79,7 +88,7 @@ impl Plane {
     /// What this installation allows.
     pub(crate) async fn limits(&self) -> Result<ServiceLimits, Problem> {
         let limits = &self.settings.limits;
-        let usage = self.store.usage("").await.map_err(broken)?;
+        let usage = self.store.usage("", None).await.map_err(broken)?;
         Ok(ServiceLimits {
             guests: self.settings.guests,
             sessions: self.coordinator.node().capacity().map_or(0, |capacity| capacity.sessions),

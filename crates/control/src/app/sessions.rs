@@ -2,36 +2,57 @@
 
 use std::time::{Duration, Instant};
 
-use api::id::{InstanceId, SessionId};
+use api::id::{InstanceId, PlayerId, SessionId};
 use api::problem::{Problem, ProblemKind};
 use api::rest::{CreateSession, CreatedSession, Session, SessionList, SessionStatistics};
 use api::session::{EndReason, SessionState};
-use tracing::{error, info};
+use tracing::info;
 use uuid::Uuid;
 
 use super::access::{Caller, operator};
 use super::admission::{Refused, admit};
 use super::token::new_session_token;
-use super::{Plane, broken, now};
+use super::{Plane, broken, no_randomness, now};
+use crate::coordinator::NodeView;
 use crate::reconcile;
-use crate::store::SessionRecord;
+use crate::store::{Claimed, SessionRecord};
 
-/// Whose sessions the operator's are. No hash of an address looks like this.
-const OPERATOR_PLAYER: &str = "operator";
+/// Where the operator's sessions come from. No hash of an address looks like this.
+const OPERATOR_ADDRESS: &str = "operator";
+
+/// Who asks for a session, and how many he may have.
+struct Asker {
+    /// Keyed hash of his address.
+    address: String,
+    player_id: Option<PlayerId>,
+    /// `None`: as many as there are places.
+    most: Option<u32>,
+}
 
 impl Plane {
+    /// May he have sessions?
+    fn asker(&self, caller: &Caller, address: String) -> Result<Asker, Problem> {
+        let player_id = match caller {
+            Caller::Operator => {
+                return Ok(Asker { address: OPERATOR_ADDRESS.to_owned(), player_id: None, most: None });
+            }
+            Caller::Player(player) if self.settings.guests || !player.guest => Some(player.id),
+            // He made himself while guests could play: the operator has closed the house since.
+            Caller::Player(_) => return Err(ProblemKind::Forbidden.because("Guests may not play here any more.")),
+            Caller::Nobody if self.settings.guests => None,
+            Caller::Nobody | Caller::Session(_) => operator(caller).map(|()| None)?,
+        };
+        Ok(Asker { address, player_id, most: Some(self.settings.limits.sessions_per_player) })
+    }
+
     /// Creates a session and has the node told at once.
     pub(crate) async fn create_session(
         &self,
         caller: &Caller,
-        player: String,
+        address: String,
         request: CreateSession,
     ) -> Result<CreatedSession, Problem> {
-        let is_operator = match caller {
-            Caller::Operator => true,
-            Caller::Nobody if self.settings.guests => false,
-            Caller::Nobody | Caller::Player(_) => operator(caller).map(|()| true)?,
-        };
+        let asker = self.asker(caller, address)?;
         if self.is_stopping() {
             return Err(Refused::Stopping.problem());
         }
@@ -39,17 +60,13 @@ impl Plane {
         let range = package.manifest.spec;
         let spec = request.spec.unwrap_or(range.default);
         range.check(spec).map_err(|error| ProblemKind::SpecOutOfRange.because(format!("The spec's {error}.")))?;
-        let (player, per_player) = if is_operator {
-            (OPERATOR_PLAYER.to_owned(), u32::MAX)
-        } else {
-            self.creations.take(&player, Instant::now()).map_err(|wait| too_often("Sessions were created", wait))?;
-            (player, self.settings.limits.sessions_per_player)
-        };
-        let (token, hash) = new_session_token().map_err(|error| {
-            error!(error = &error as &dyn std::error::Error, "no token could be made");
-            ProblemKind::Internal.plain()
-        })?;
+        if asker.most.is_some() {
+            let taken = self.creations.take(&asker.address, Instant::now());
+            taken.map_err(|wait| too_often("Sessions were created", wait))?;
+        }
+        let (token, hash) = new_session_token().map_err(no_randomness)?;
         let created_at = now();
+        let node = self.coordinator.node();
         let record = SessionRecord {
             id: SessionId::from_uuid(Uuid::now_v7()),
             instance: InstanceId::from_uuid(Uuid::now_v7()),
@@ -57,7 +74,10 @@ impl Plane {
             app: package.manifest.name.clone(),
             spec,
             resizable: request.resizable,
-            player,
+            address: asker.address,
+            player_id: asker.player_id,
+            node: node.id(),
+            release: None,
             state: SessionState::Reserved,
             observed: false,
             first_frame: false,
@@ -68,7 +88,7 @@ impl Plane {
             token_hash: hash.bytes(),
             token_expires_at: created_at.plus(self.settings.limits.token_lifetime),
         };
-        self.claim(&record, per_player).await?;
+        self.claim(&record, &node, asker.most).await?;
         self.coordinator.want();
         let (session, app) = (record.id, &record.app);
         info!(%session, %app, instance = %record.instance, "session created");
@@ -82,16 +102,20 @@ impl Plane {
     }
 
     /// Takes a place for a session.
-    async fn claim(&self, record: &SessionRecord, per_player: u32) -> Result<(), Problem> {
-        let node = self.coordinator.node();
+    async fn claim(&self, record: &SessionRecord, node: &NodeView, most: Option<u32>) -> Result<(), Problem> {
         let room = self.coordinator.open(record.id);
-        let claimed = self.store.claim(record, |usage| admit(&node, usage, record.spec, per_player)).await;
-        claimed.map_err(broken)?.map_err(|refused| {
-            info!(app = %record.app, reason = refused.sentence(), "session refused");
-            refused.problem()
-        })?;
-        room.keep();
-        Ok(())
+        let most = most.unwrap_or(u32::MAX);
+        match self.store.claim(record, |usage| admit(node, usage, record.spec, most)).await.map_err(broken)? {
+            Claimed::Yes => {
+                room.keep();
+                Ok(())
+            }
+            Claimed::Refused(refused) => {
+                info!(app = %record.app, reason = refused.sentence(), "session refused");
+                Err(refused.problem())
+            }
+            Claimed::PlayerGone => Err(ProblemKind::TokenUnknown.because("The player was erased.")),
+        }
     }
 
     /// The newest sessions.

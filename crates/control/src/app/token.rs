@@ -8,7 +8,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use api::rest::SessionToken;
+use api::rest::{PlayerToken, SessionToken};
+
+/// What a player's token begins with.
+const PLAYER_PREFIX: &str = "kpl";
 
 /// Longest text that is looked at. A token has 68 characters.
 const MAX_TEXT: usize = 128;
@@ -64,6 +67,18 @@ pub(crate) fn new_session_token() -> Result<(SessionToken, TokenHash), NoRandomn
     Ok((SessionToken(text), hash))
 }
 
+/// A new player's token and its hash.
+pub(crate) fn new_player_token() -> Result<(PlayerToken, TokenHash), NoRandomness> {
+    let text = token(PLAYER_PREFIX)?;
+    let hash = TokenHash(blake3::hash(text.as_bytes()));
+    Ok((PlayerToken(text), hash))
+}
+
+/// Would this text, if anything, be a player's token? It only says where to look.
+pub(crate) fn is_of_player(text: &str) -> bool {
+    text.strip_prefix(PLAYER_PREFIX).is_some_and(|rest| rest.starts_with('_'))
+}
+
 /// Reads the operator's token, or makes one at the first start, readable by its owner alone.
 pub(crate) fn operator_token(path: &Path) -> io::Result<TokenHash> {
     let text = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -112,6 +127,9 @@ mod tests {
         assert!(TokenHash::of("").is_none());
         assert!(TokenHash::of(&"x".repeat(MAX_TEXT + 1)).is_none());
         assert!(!format!("{first:?} {hash:?}").contains(&first.0));
+        let (player, _) = new_player_token().unwrap();
+        assert!(is_of_player(&player.0) && !is_of_player(&first.0));
+        assert!(!format!("{player:?}").contains(&player.0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use api::id::{InstanceId, SessionId};
+use api::id::{InstanceId, NodeId, SessionId};
 use api::node::{Capacity, ObservedNode, OfferFailure};
 use api::rest::{Session, SessionStatistics};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -31,6 +31,14 @@ pub(crate) enum NodeView {
 }
 
 impl NodeView {
+    /// Which it is, when it is there.
+    pub(crate) fn id(&self) -> Option<NodeId> {
+        match self {
+            Self::Seen(node) => Some(node.node),
+            Self::Awaited | Self::Gone => None,
+        }
+    }
+
     /// What it can hold, when it is there.
     pub(crate) fn capacity(&self) -> Option<Capacity> {
         match self {

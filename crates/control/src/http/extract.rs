@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::problem::{Problem, ProblemKind};
 use api::rest::{MAX_JSON_BYTES, MAX_SDP_BYTES};
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response};
@@ -36,6 +36,21 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Edge> for Params<T> {
         let path = Path::<T>::from_request_parts(parts, state).await;
         path.map(|Path(params)| Self(params))
             .map_err(|error| Refusal(ProblemKind::PathUnknown.because(format!("The path cannot be read: {error}."))))
+    }
+}
+
+/// The parameters behind the path's question mark.
+pub(super) struct QueryIn<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Edge> for QueryIn<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Edge) -> Result<Self, Refusal> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query.map(|Query(query)| Self(query)).map_err(|error| {
+            let error: String = error.body_text().chars().take(MAX_DETAIL).collect();
+            Refusal(ProblemKind::InvalidRequest.because(format!("The address cannot be read: {error}.")))
+        })
     }
 }
 

@@ -30,9 +30,9 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 /// Longest host name that is looked at: a DNS name has at most 253 characters.
 const MAX_HOST: usize = 270;
 
-/// Whose request it is: a keyed hash of the address.
+/// Where a request comes from: a keyed hash of the address.
 #[derive(Clone, Debug)]
-pub(super) struct Player(pub(super) String);
+pub(super) struct Address(pub(super) String);
 
 /// The `Host` header, checked: only letters, digits, `.`, `-`, `:`, `[` and `]`.
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ pub(super) async fn guard(State(edge): State<Edge>, mut request: Request, next: 
     let method = request.method().clone();
     // The route, not the path: a path may hold what a client put there by mistake.
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
-    let player = Player(player(settings, &edge.plane.player_key, &request));
-    request.extensions_mut().insert(player);
+    let address = Address(address_hash(settings, &edge.plane.address_key, &request));
+    request.extensions_mut().insert(address);
     let origin = request.headers().get(ORIGIN).cloned();
     let admitted = check_host(settings, request.headers()).and_then(|host| {
         let foreign = check_origin(settings, origin.as_ref(), &host)?;
@@ -157,7 +157,7 @@ fn preflight(origin: &HeaderValue) -> Response<Body> {
 }
 
 /// A keyed hash of the client's address: enough to count by, useless without the key.
-fn player(settings: &Settings, key: &[u8; 32], request: &Request) -> String {
+fn address_hash(settings: &Settings, key: &[u8; 32], request: &Request) -> String {
     let direct = request.extensions().get::<PeerAddress>().map(|address| address.0);
     let forwarded = || {
         let value = request.headers().get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn a_player_is_an_address_or_a_prefix_and_never_readable() {
+    fn an_address_is_counted_by_itself_or_its_prefix_and_never_readable() {
         let of = |address: &str, forwarded: Option<&str>, behind_proxy: bool| {
             let mut request = Request::new(Body::empty());
             request.extensions_mut().insert(PeerAddress(address.parse().unwrap()));
             if let Some(forwarded) = forwarded {
                 request.headers_mut().insert(FORWARDED_FOR, HeaderValue::from_str(forwarded).unwrap());
             }
-            player(&Settings { behind_proxy, ..settings() }, &[7; 32], &request)
+            address_hash(&Settings { behind_proxy, ..settings() }, &[7; 32], &request)
         };
         assert_eq!(of("192.0.2.1", None, false), of("::ffff:192.0.2.1", None, false));
         assert_ne!(of("192.0.2.1", None, false), of("192.0.2.2", None, false));

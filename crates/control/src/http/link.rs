@@ -19,7 +19,7 @@ use tracing::debug;
 use super::Edge;
 use super::extract::{Params, bearer};
 use super::problem::Refusal;
-use crate::app::access::session_of_player;
+use crate::app::access::own_session;
 use crate::coordinator::LinkGuard;
 use crate::store::SessionRecord;
 
@@ -61,7 +61,7 @@ pub(super) async fn open(
         Some(token) => Some(token),
         None => protocol_token(&headers),
     };
-    let record = session_of_player(edge.plane.caller(token).await?, &id)?;
+    let record = own_session(edge.plane.caller(token).await?, &id)?;
     let upgrade = upgrade.map_err(|error| {
         ProblemKind::InvalidRequest.because(format!("This path is a WebSocket, and the request opens none: {error}."))
     })?;

@@ -7,6 +7,7 @@ mod extract;
 mod guard;
 mod link;
 mod openapi;
+mod players;
 mod problem;
 pub(crate) mod server;
 mod service;
@@ -50,6 +51,11 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::one, sessions::end))
         .routes(routes!(sessions::statistics))
+        .routes(routes!(players::create))
+        .routes(routes!(players::me, players::erase_me))
+        .routes(routes!(players::my_plays))
+        .routes(routes!(players::one, players::erase))
+        .routes(routes!(players::plays))
         .routes(routes!(link::open))
         .routes(routes!(whep::offer))
         .routes(routes!(whep::remove))

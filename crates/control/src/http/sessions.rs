@@ -13,15 +13,15 @@ use axum::response::IntoResponse;
 
 use super::Edge;
 use super::extract::{JsonIn, JsonOut, Params};
-use super::guard::Player;
+use super::guard::Address;
 use super::problem::Refusal;
 use crate::app::access::Caller;
 
-/// Creates a session. Without a token where guests may play, with the operator's anywhere. The answer holds the session's
-/// token, once.
+/// Creates a session: of nobody without a token, where guests may play; of a player with his. The operator's token is good
+/// anywhere. The answer holds the session's token, once.
 #[utoipa::path(post, path = "/v1/sessions", operation_id = "create_session", tag = "sessions",
     request_body = CreateSession,
-    security((), ("operator_token" = [])),
+    security((), ("player_token" = []), ("operator_token" = [])),
     responses(
         (status = 201, description = "The session, with its token.", body = CreatedSession,
             headers(("location" = String, description = "Path of the session."))),
@@ -30,10 +30,10 @@ use crate::app::access::Caller;
 pub(super) async fn create(
     State(edge): State<Edge>,
     caller: Caller,
-    Extension(Player(player)): Extension<Player>,
+    Extension(Address(address)): Extension<Address>,
     JsonIn(request): JsonIn<CreateSession>,
 ) -> Result<Response<Body>, Refusal> {
-    let created = edge.plane.create_session(&caller, player, request).await?;
+    let created = edge.plane.create_session(&caller, address, request).await?;
     let location = format!("/v1/sessions/{}", created.session.id);
     let headers = [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())];
     Ok((StatusCode::CREATED, headers, JsonOut(created)).into_response())
@@ -81,7 +81,7 @@ pub(super) async fn end(
 ) -> Result<JsonOut<Session>, Refusal> {
     let reason = match caller {
         Caller::Operator => EndReason::EndedByOperator,
-        Caller::Nobody | Caller::Player(_) => EndReason::PlayerLeft,
+        Caller::Nobody | Caller::Session(_) | Caller::Player(_) => EndReason::PlayerLeft,
     };
     let record = edge.plane.session_for(caller, &id).await?;
     Ok(JsonOut(edge.plane.end_session(&record, reason).await?))

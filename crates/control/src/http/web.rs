@@ -30,7 +30,7 @@ const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\
     Build it with <code>./x build</code> and start Kite again, or point <code>--web-dir</code> at a directory with an \
     <code>index.html</code>.</p></html>\n";
 
-/// Routes of the page: its files, and the page itself at `/` and under `/play/`.
+/// Routes of the page: its files, and the page itself at `/`, at `/plays` and under `/play/`.
 pub(super) fn router(web_dir: Option<&Path>) -> Router<Edge> {
     let Some(dir) = web_dir.filter(|dir| dir.join("index.html").is_file()) else {
         tracing::warn!("the web page is not built: only the API is served");
@@ -57,7 +57,8 @@ pub(super) fn router(web_dir: Option<&Path>) -> Router<Edge> {
 }
 
 fn pages(page: MethodRouter<Edge, Infallible>) -> Router<Edge> {
-    Router::new().route("/", page.clone()).route("/play", page.clone()).route("/play/{*rest}", page)
+    let pages = Router::new().route("/", page.clone()).route("/plays", page.clone());
+    pages.route("/play", page.clone()).route("/play/{*rest}", page)
 }
 
 /// Names in the directory that can be a route: built pages have plain ones.
@@ -65,7 +66,7 @@ fn top_level(dir: &Path) -> Vec<String> {
     let plain = |name: &String| {
         !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     };
-    let reserved = ["v1", "play", "healthz", "openapi.json"];
+    let reserved = ["v1", "play", "plays", "healthz", "openapi.json"];
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(plain).filter(|name| !reserved.contains(&name.as_str())).collect();

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use super::Edge;
 use super::extract::{Params, Sdp};
 use super::problem::Refusal;
-use crate::app::access::{Caller, session_of_player};
+use crate::app::access::{Caller, own_session};
 
 /// Connects the player: an SDP offer in, the answer out. An offer that comes before the session is ready waits for it; a
 /// second one replaces the first peer.
@@ -31,7 +31,7 @@ pub(super) async fn offer(
     request: Request,
 ) -> Result<Response<Body>, Refusal> {
     // The body is read for the session's player alone.
-    let record = session_of_player(caller, &id)?;
+    let record = own_session(caller, &id)?;
     let Sdp(offer) = Sdp::from_request(request, &edge).await?;
     let answered = edge.plane.answer_offer(&record, offer).await?;
     let location = format!("/v1/sessions/{}/whep/{}", record.id, answered.peer);
@@ -56,7 +56,7 @@ pub(super) async fn remove(
     caller: Caller,
     Params((id, peer)): Params<(String, String)>,
 ) -> Result<StatusCode, Refusal> {
-    let record = session_of_player(caller, &id)?;
+    let record = own_session(caller, &id)?;
     edge.plane.remove_peer(&record, &peer)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,7 @@ pub(crate) mod session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::clock::UtcTime;
 use api::id::SessionId;
 use api::node::{InstanceState, ObservedInstance};
 use api::rest::SessionStatistics;
@@ -26,7 +27,7 @@ use crate::store::{Changed, SessionRecord, StoreError};
 /// sessions takes a millisecond.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How often ended sessions are forgotten.
+/// How often ended sessions, and players who do not come back, are forgotten.
 const FORGET_PERIOD: Duration = Duration::from_secs(3600);
 
 /// Longest detail of a node that is logged, in characters.
@@ -169,11 +170,22 @@ fn log_detail(record: &SessionRecord, instance: Option<&ObservedInstance>) {
 }
 
 async fn forget(plane: &Plane) {
-    let ms = i64::try_from(plane.settings.limits.history.as_millis()).unwrap_or(i64::MAX);
-    let before = api::clock::UtcTime::from_unix_ms(now().unix_ms().saturating_sub(ms));
-    match plane.store.forget_ended_before(before).await {
+    let now = now().unix_ms();
+    let before = |kept: Duration| {
+        let ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+        UtcTime::from_unix_ms(now.saturating_sub(ms))
+    };
+    let limits = &plane.settings.limits;
+    let (history, plays) = (before(limits.history), before(limits.plays));
+    match plane.store.forget_ended_before(history, plays).await {
         Ok(0) => {}
         Ok(sessions) => info!(sessions, "ended sessions forgotten"),
         Err(error) => error!(error = &error as &dyn std::error::Error, "ended sessions could not be forgotten"),
+    }
+    // After the sessions: a player who has plays is not forgotten.
+    match plane.store.forget_players(plays, history).await {
+        Ok(0) => {}
+        Ok(players) => info!(players, "players forgotten"),
+        Err(error) => error!(error = &error as &dyn std::error::Error, "players could not be forgotten"),
     }
 }

@@ -7,7 +7,7 @@ pub(super) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(CreateSession)]
+        vec![Box::new(CreateSession), Box::new(CreatePlayer)]
     }
 }
 
@@ -78,5 +78,87 @@ impl MigrationTrait for CreateSession {
         manager.create_table(table).await?;
         let by_state = Index::create().name("session_by_state").table(Session::Table).col(Session::State).to_owned();
         manager.create_index(by_state).await
+    }
+}
+
+/// Players, and what a play leaves behind.
+struct CreatePlayer;
+
+impl MigrationName for CreatePlayer {
+    fn name(&self) -> &'static str {
+        "m0002_create_player"
+    }
+}
+
+#[derive(DeriveIden)]
+enum Player {
+    Table,
+    Id,
+    TokenHash,
+    Guest,
+    CreatedAt,
+    LastSeenAt,
+}
+
+/// Columns that this step adds to the table `session`.
+#[derive(DeriveIden)]
+enum Play {
+    PlayerId,
+    Node,
+    Release,
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for CreatePlayer {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let table = Table::create()
+            .table(Player::Table)
+            .col(ColumnDef::new(Player::Id).string().not_null().primary_key())
+            .col(ColumnDef::new(Player::TokenHash).binary().not_null().unique_key())
+            .col(ColumnDef::new(Player::Guest).boolean().not_null())
+            .col(ColumnDef::new(Player::CreatedAt).big_integer().not_null())
+            .col(ColumnDef::new(Player::LastSeenAt).big_integer().not_null())
+            .to_owned();
+        manager.create_table(table).await?;
+        // SQLite adds one column a statement.
+        for column in [Play::PlayerId, Play::Node, Play::Release] {
+            let add =
+                Table::alter().table(Session::Table).add_column(ColumnDef::new(column).string().null()).to_owned();
+            manager.alter_table(add).await?;
+        }
+        let by_player = Index::create()
+            .name("session_by_player")
+            .table(Session::Table)
+            .col(Play::PlayerId)
+            .col(Session::Id)
+            .to_owned();
+        manager.create_index(by_player).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectionTrait, Database};
+
+    use super::super::{DATABASE_FILE, Store, options};
+    use super::*;
+
+    const OLD_ROW: &str = "INSERT INTO session VALUES ('ses_00000000000000000000000000000001', \
+        'ins_00000000000000000000000000000002', 1, 'pong', 640, 360, 30, 6912000, 1, 'hash', 'ended', NULL, 5, \
+        'player_left', 1, 1, 3, 1, 5, 100, x'0000000000000000000000000000000000000000000000000000000000000000', 200)";
+
+    #[tokio::test]
+    async fn a_session_of_the_first_version_is_nobodys_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Database::connect(options(&dir.path().join(DATABASE_FILE), 1)).await.unwrap();
+        Migrator::up(&old, Some(1)).await.unwrap();
+        old.execute_unprepared(OLD_ROW).await.unwrap();
+        old.close().await.unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let sessions = store.newest_sessions().await.unwrap();
+        assert_eq!(sessions.len(), 1);
+        let session = &sessions[0];
+        assert_eq!((session.address.as_str(), session.revision), ("hash", 3));
+        assert_eq!((session.player_id, session.node, session.release.as_deref()), (None, None, None));
     }
 }

@@ -5,6 +5,7 @@
 
 mod entity;
 mod migration;
+mod player;
 mod session;
 
 use std::path::Path;
@@ -17,7 +18,8 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
-pub(crate) use self::session::{Changed, SessionRecord, Usage};
+pub(crate) use self::player::{Erased, PlayerRecord};
+pub(crate) use self::session::{Changed, Claimed, SessionRecord, Usage};
 
 /// The database's file in the data directory.
 pub(crate) const DATABASE_FILE: &str = "control.db";
@@ -35,7 +37,7 @@ pub(crate) enum StoreError {
     #[error("the database failed")]
     Database(#[from] DbErr),
     /// A row holds what this version cannot read: it was written by a newer version or by hand.
-    #[error("column {column} of session {id} holds a value that is not known")]
+    #[error("column {column} of {id} holds a value that is not known")]
     Unreadable {
         /// Which row.
         id: String,
@@ -98,6 +100,8 @@ fn options(file: &Path, connections: u32) -> ConnectOptions {
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Normal)
                 .busy_timeout(BUSY)
+                // What is erased is overwritten: a file that somebody copies holds no player who asked to be forgotten.
+                .pragma("secure_delete", "on")
         });
     options
 }

@@ -1,19 +1,21 @@
 //! Sessions in the database.
 
+use std::str::FromStr;
+
 use api::clock::UtcTime;
-use api::id::{InstanceId, SessionId};
+use api::id::{InstanceId, NodeId, PlayerId, SessionId};
 use api::manifest::AppName;
 use api::rest::Session;
 use api::session::{EndReason, PrepareStage, SessionState};
 use api::spec::StreamSpec;
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
     QueryOrder, QuerySelect,
 };
 
 use super::entity::session::{Column, Entity, Model};
-use super::{Store, StoreError};
+use super::{Store, StoreError, player};
 
 /// Most sessions that an operator's list has.
 const LIST_LENGTH: u64 = 200;
@@ -27,8 +29,14 @@ pub(crate) struct SessionRecord {
     pub(crate) app: AppName,
     pub(crate) spec: StreamSpec,
     pub(crate) resizable: bool,
-    /// Whose it is: a keyed hash of an address.
-    pub(crate) player: String,
+    /// Where it was asked for: a keyed hash of an address.
+    pub(crate) address: String,
+    /// Whose play it is; `None` for nobody's.
+    pub(crate) player_id: Option<PlayerId>,
+    /// Which machine runs it.
+    pub(crate) node: Option<NodeId>,
+    /// Which release of the app is played; `None` where apps have none.
+    pub(crate) release: Option<String>,
     pub(crate) state: SessionState,
     /// True as soon as the node reported the instance.
     pub(crate) observed: bool,
@@ -66,8 +74,21 @@ pub(crate) struct Usage {
     pub(crate) sessions: u32,
     /// Pixels a second.
     pub(crate) pixels_per_second: u64,
-    /// Places of the player who asks.
+    /// Places of the address that asks.
+    pub(crate) sessions_of_address: u32,
+    /// Places of the player who asks; 0 for nobody.
     pub(crate) sessions_of_player: u32,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed<R> {
+    /// The place is taken.
+    Yes,
+    /// It was not admitted.
+    Refused(R),
+    /// The session's player was erased meanwhile.
+    PlayerGone,
 }
 
 /// What became of a change.
@@ -88,21 +109,27 @@ impl Store {
         &self,
         record: &SessionRecord,
         admit: impl FnOnce(Usage) -> Result<(), R>,
-    ) -> Result<Result<(), R>, StoreError> {
+    ) -> Result<Claimed<R>, StoreError> {
         let transaction = self.begin().await?;
-        let usage = usage(&transaction, &record.player).await?;
+        if let Some(player) = record.player_id
+            && !player::exists(&transaction, player).await?
+        {
+            transaction.rollback().await?;
+            return Ok(Claimed::PlayerGone);
+        }
+        let usage = usage(&transaction, &record.address, record.player_id).await?;
         if let Err(refusal) = admit(usage) {
             transaction.rollback().await?;
-            return Ok(Err(refusal));
+            return Ok(Claimed::Refused(refusal));
         }
         to_row(record).into_active_model().insert(&transaction).await?;
         transaction.commit().await?;
-        Ok(Ok(()))
+        Ok(Claimed::Yes)
     }
 
-    /// What is used now, with the places of this player.
-    pub(crate) async fn usage(&self, player: &str) -> Result<Usage, StoreError> {
-        usage(&self.read, player).await
+    /// What is used now, with the places of this address and of this player.
+    pub(crate) async fn usage(&self, address: &str, player: Option<PlayerId>) -> Result<Usage, StoreError> {
+        usage(&self.read, address, player).await
     }
 
     /// Changes a session to what `next` makes of it; `None` leaves it. The revision counts up by itself.
@@ -150,19 +177,42 @@ impl Store {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// Forgets sessions that ended before this; says how many.
-    pub(crate) async fn forget_ended_before(&self, time: UtcTime) -> Result<u64, StoreError> {
-        let ended = Entity::delete_many().filter(live().not()).filter(Column::ChangedAt.lt(time.unix_ms()));
+    /// A page of a player's sessions, newest first: those before this one.
+    pub(crate) async fn sessions_of(
+        &self,
+        player: PlayerId,
+        before: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<SessionRecord>, StoreError> {
+        // Ids sort by creation.
+        let mut sessions = Entity::find().filter(Column::PlayerId.eq(player.to_string()));
+        if let Some(before) = before {
+            sessions = sessions.filter(Column::Id.lt(before.to_string()));
+        }
+        let rows = sessions.order_by_desc(Column::Id).limit(u64::from(limit)).all(&self.read).await?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// Forgets sessions of nobody that ended before one time, and sessions of players that ended before another; says how
+    /// many.
+    pub(crate) async fn forget_ended_before(&self, of_nobody: UtcTime, of_players: UtcTime) -> Result<u64, StoreError> {
+        let before = |time: UtcTime| Column::ChangedAt.lt(time.unix_ms());
+        let old = Column::PlayerId.is_null().and(before(of_nobody)).or(before(of_players));
+        let ended = Entity::delete_many().filter(live().not()).filter(old);
         Ok(ended.exec(&self.write).await?.rows_affected)
     }
 }
 
 /// True for rows of sessions that have not ended.
-fn live() -> Expr {
+pub(super) fn live() -> Expr {
     Column::State.ne("ended")
 }
 
-async fn usage(connection: &impl ConnectionTrait, player: &str) -> Result<Usage, StoreError> {
+async fn usage(
+    connection: &impl ConnectionTrait,
+    address: &str,
+    player: Option<PlayerId>,
+) -> Result<Usage, StoreError> {
     let pixels = Func::coalesce([Expr::col(Column::PixelsPerSecond).sum(), Expr::val(0_i64)]);
     let totals: Option<(i64, i64)> = Entity::find()
         .select_only()
@@ -173,12 +223,22 @@ async fn usage(connection: &impl ConnectionTrait, player: &str) -> Result<Usage,
         .one(connection)
         .await?;
     let (sessions, pixels_per_second) = totals.unwrap_or_default();
-    let of_player = Entity::find().filter(live()).filter(Column::Player.eq(player)).count(connection).await?;
+    let of_address = Entity::find().filter(live()).filter(Column::Address.eq(address)).count(connection).await?;
+    let of_player = match player {
+        Some(player) => live_of(connection, player).await?,
+        None => 0,
+    };
     Ok(Usage {
         sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
         pixels_per_second: u64::try_from(pixels_per_second).unwrap_or(u64::MAX),
+        sessions_of_address: u32::try_from(of_address).unwrap_or(u32::MAX),
         sessions_of_player: u32::try_from(of_player).unwrap_or(u32::MAX),
     })
+}
+
+/// How many sessions of a player live.
+pub(super) async fn live_of(connection: &impl ConnectionTrait, player: PlayerId) -> Result<u64, DbErr> {
+    Entity::find().filter(live()).filter(Column::PlayerId.eq(player.to_string())).count(connection).await
 }
 
 /// The columns of a state: word, stage, instant, reason.
@@ -211,7 +271,10 @@ fn to_row(record: &SessionRecord) -> Model {
         frames_per_second: i32::from(record.spec.frames_per_second),
         pixels_per_second: large(record.spec.pixels_per_second()),
         resizable: record.resizable,
-        player: record.player.clone(),
+        address: record.address.clone(),
+        player_id: record.player_id.map(|id| id.to_string()),
+        node: record.node.map(|id| id.to_string()),
+        release: record.release.clone(),
         state: state.to_owned(),
         stage: stage.map(str::to_owned),
         instant: instant.map(UtcTime::unix_ms),
@@ -236,6 +299,9 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
     fn read<T>(value: Option<T>, column: &'static str) -> Result<T, &'static str> {
         value.ok_or(column)
     }
+    fn id<T: FromStr>(text: Option<&str>, column: &'static str) -> Result<Option<T>, &'static str> {
+        text.map(str::parse).transpose().map_err(|_no_id| column)
+    }
     let spec = StreamSpec {
         width: read(row.width.try_into().ok(), "width")?,
         height: read(row.height.try_into().ok(), "height")?,
@@ -248,7 +314,10 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
         app: read(row.app.parse().ok(), "app")?,
         spec,
         resizable: row.resizable,
-        player: row.player.clone(),
+        address: row.address.clone(),
+        player_id: id(row.player_id.as_deref(), "player_id")?,
+        node: id(row.node.as_deref(), "node")?,
+        release: row.release.clone(),
         state: read_state(row)?,
         observed: row.observed,
         first_frame: row.first_frame,

@@ -16,6 +16,7 @@ const UNCOVERED: &str = include_str!("uncovered.txt");
 enum Right {
     Nobody,
     Session,
+    Player,
     Operator,
 }
 
@@ -36,6 +37,7 @@ fn operations() -> Vec<Operation> {
             let mut rights: BTreeSet<Right> = names
                 .map(|name| match name.as_str() {
                     "session_token" | "link_token" => Right::Session,
+                    "player_token" => Right::Player,
                     "operator_token" => Right::Operator,
                     other => panic!("{method} {path}: this test does not know the scheme {other}"),
                 })
@@ -86,18 +88,22 @@ async fn expired() -> (Plane, String, String) {
 async fn every_operation_is_open_to_whom_the_document_says_and_to_nobody_else() {
     let (plane, expired_id, expired_token) = expired().await;
     let (foreign, foreign_token) = plane.create_ready().await;
+    let (_, foreign_player) = plane.create_player().await;
     let operator = plane.operator_token();
     let operations = operations();
-    assert!(operations.len() >= 12, "the document is not whole");
+    assert!(operations.len() >= 19, "the document is not whole");
     for operation in &operations {
         // Each has a session of its own: one of them ends it.
         let (id, token) = plane.create_ready().await;
         let name = format!("{} {}", operation.method, operation.path);
         let has = |right| operation.rights.contains(&right);
         let is_open = operation.rights == BTreeSet::from([Right::Nobody]);
-        let about_session = operation.path.contains("{id}");
+        let about_session = operation.path.contains("/sessions/{id}");
+        let about_player = operation.path.contains("/players/{id}");
+        let (player, player_token) = plane.create_player().await;
         let check = async |who: &str, token: Option<&str>, id: &str, expected: &str| {
             let client = token.map_or_else(|| plane.client.clone(), |token| plane.client.with_token(token));
+            let id = if about_player { &player } else { id };
             let reply = call(&client, operation, id).await;
             assert_eq!(refusal(&reply), expected, "{name} by {who}: {} {}", reply.status, reply.text());
             if !expected.is_empty() {
@@ -106,9 +112,8 @@ async fn every_operation_is_open_to_whom_the_document_says_and_to_nobody_else() 
         };
         let refused = |word: &'static str| if is_open { "" } else { word };
         check("nobody", None, &id, if has(Right::Nobody) { "" } else { "token_missing" }).await;
-        for garbage in
-            ["x", "kst_", "kst_0000000000000000000000000000000000000000000000000000000000000000", &"y".repeat(4000)]
-        {
+        let zeros = "0".repeat(64);
+        for garbage in ["x", "kst_", &format!("kst_{zeros}"), "kpl_", &format!("kpl_{zeros}"), &"y".repeat(4000)] {
             check("garbage", Some(garbage), &id, refused("token_unknown")).await;
         }
         check("an expired token", Some(&expired_token), &expired_id, refused("token_expired")).await;
@@ -116,12 +121,14 @@ async fn every_operation_is_open_to_whom_the_document_says_and_to_nobody_else() 
         if about_session {
             check("a foreign token, of nothing", Some(&foreign_token), "ses_nonsense", refused("forbidden")).await;
         }
+        check("a player", Some(&player_token), &id, if has(Right::Player) { "" } else { refused("forbidden") }).await;
         check("the operator", Some(&operator), &id, if has(Right::Operator) { "" } else { refused("forbidden") }).await;
         let (id, own) = if operation.method == "DELETE" { plane.create_ready().await } else { (id, token) };
-        check("its player", Some(&own), &id, if has(Right::Session) { "" } else { refused("forbidden") }).await;
+        check("its session", Some(&own), &id, if has(Right::Session) { "" } else { refused("forbidden") }).await;
     }
     let state = plane.session(&foreign, &foreign_token).await["state"]["state"].clone();
     assert_eq!(state, "ready", "nobody touched the foreign session");
+    assert_eq!(plane.client.with_token(&foreign_player).get("/v1/players/me").await.status, 200, "nor the player");
 }
 
 #[tokio::test]
@@ -143,7 +150,18 @@ async fn the_link_takes_the_right_token_among_its_subprotocols_alone() {
 fn no_operation_is_uncovered() {
     assert_eq!(UNCOVERED.trim(), "", "write the test instead");
     let paths: BTreeSet<String> = operations().into_iter().map(|operation| operation.path).collect();
-    for path in ["/healthz", "/v1/apps", "/v1/sessions", "/v1/sessions/{id}/link", "/v1/sessions/{id}/whep/{peer}"] {
+    for path in [
+        "/healthz",
+        "/v1/apps",
+        "/v1/sessions",
+        "/v1/sessions/{id}/link",
+        "/v1/sessions/{id}/whep/{peer}",
+        "/v1/players",
+        "/v1/players/me",
+        "/v1/players/me/plays",
+        "/v1/players/{id}",
+        "/v1/players/{id}/plays",
+    ] {
         assert!(paths.contains(path), "{path} is missing in {paths:?}");
     }
 }

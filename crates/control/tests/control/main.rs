@@ -8,6 +8,7 @@ mod capacity;
 mod lifecycle;
 mod link;
 mod origins;
+mod players;
 mod restart;
 mod stale;
 mod support;

@@ -23,7 +23,7 @@ async fn plane() -> Plane {
 #[tokio::test]
 async fn the_page_comes_with_a_policy_that_lets_it_load_nothing_from_elsewhere() {
     let plane = plane().await;
-    for path in ["/", "/play", "/play/pong", "/play/pong/ses_1?x=y"] {
+    for path in ["/", "/plays", "/play", "/play/pong", "/play/pong/ses_1?x=y"] {
         let page = plane.client.get(path).await;
         assert_eq!((page.status, page.header("content-type")), (200, "text/html"), "{path}");
         assert!(page.text().contains("<title>Kite"));

@@ -62,6 +62,11 @@ async fn logs_tell_the_story_and_no_secret() {
     player.get(&format!("/{token}")).await;
     plane.client.with_token(&format!("{token}x")).get("/v1/sessions").await;
     player.post_json("/v1/sessions", format!(r#"{{"app": "{token}"}}"#)).await;
+    let of_player = plane.create_player().await.1;
+    let himself = plane.client.with_token(&of_player);
+    himself.get("/v1/players/me/plays").await;
+    himself.get(&format!("/v1/players/{of_player}")).await;
+    himself.get(&format!("/v1/players/me/plays?before={of_player}")).await;
     let operator = plane.operator_token();
     plane.client.with_token(&operator).get("/v1/sessions").await;
     plane.node.end(0, EndReason::StreamerFailed);
@@ -69,7 +74,7 @@ async fn logs_tell_the_story_and_no_secret() {
     let (_dir, _settings, _took) = plane.stop().await;
 
     let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    for secret in [&token[4..], &operator[4..], address, "198.51.100.78", "candidate:1"] {
+    for secret in [&token[4..], &of_player[4..], &operator[4..], address, "198.51.100.78", "candidate:1"] {
         assert!(!log.contains(secret), "{secret} is logged:\n{log}");
     }
     let info: Vec<&str> = log.lines().filter(|line| line.contains(" INFO ") && line.contains(id)).collect();

@@ -1,6 +1,16 @@
-//! The REST calls of a player: the catalogue, a session, an offer. Every call takes an `AbortSignal` and ends in time.
+//! The REST calls of a player: the catalogue, himself, a session, an offer. Every call takes an `AbortSignal` and ends in time.
 
-import type { App, AppList, CreatedSession, CreateSession, Problem, Session } from "./types.js";
+import type {
+  App,
+  AppList,
+  CreatedPlayer,
+  CreatedSession,
+  CreateSession,
+  PlayerIdentity,
+  PlayList,
+  Problem,
+  Session,
+} from "./types.js";
 
 /** What the server refused, or that it could not be reached (`status` 0). `message` is a sentence for the player. */
 export class ApiError extends Error {
@@ -40,6 +50,16 @@ export interface ApiOptions {
   readonly base?: string | undefined;
 }
 
+/** Which page of a history. */
+export interface PlaysPage {
+  /** Only plays before this session. */
+  readonly before?: string | undefined;
+  /** 1 to 100; 50 when not given. */
+  readonly limit?: number | undefined;
+}
+
+const ME = "/v1/players/me";
+
 export class Api {
   readonly base: URL;
 
@@ -77,9 +97,35 @@ export class Api {
     return (await (await this.#request(path, { headers: { accept: "application/json" } }, signal)).json()) as App;
   }
 
-  /** @throws ApiError */
-  async createSession(request: CreateSession, signal?: AbortSignal): Promise<CreatedSession> {
-    const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request) };
+  /** The answer holds the player's token, once. @throws ApiError */
+  async createPlayer(signal?: AbortSignal): Promise<CreatedPlayer> {
+    return (await (await this.#request("/v1/players", { method: "POST" }, signal)).json()) as CreatedPlayer;
+  }
+
+  /** The player whose token this is. @throws ApiError */
+  async me(playerToken: string, signal?: AbortSignal): Promise<PlayerIdentity> {
+    const init = { headers: bearer(playerToken) };
+    return (await (await this.#request(ME, init, signal)).json()) as PlayerIdentity;
+  }
+
+  /** Erases the player whose token this is. @throws ApiError: `player_busy` while a session of his lives */
+  async eraseMe(playerToken: string, signal?: AbortSignal): Promise<void> {
+    await this.#request(ME, { method: "DELETE", headers: bearer(playerToken) }, signal);
+  }
+
+  /** What this player played, newest first; the next page is `before` the last session of this one. @throws ApiError */
+  async plays(playerToken: string, page: PlaysPage = {}, signal?: AbortSignal): Promise<PlayList> {
+    const query = new URLSearchParams();
+    if (page.before !== undefined) query.set("before", page.before);
+    if (page.limit !== undefined) query.set("limit", String(page.limit));
+    const init = { headers: bearer(playerToken) };
+    return (await (await this.#request(`${ME}/plays?${query}`, init, signal)).json()) as PlayList;
+  }
+
+  /** A session of the player whose token is given; of nobody without one. @throws ApiError */
+  async createSession(request: CreateSession, signal?: AbortSignal, playerToken?: string): Promise<CreatedSession> {
+    const headers = { "content-type": "application/json", ...(playerToken === undefined ? {} : bearer(playerToken)) };
+    const init = { method: "POST", headers, body: JSON.stringify(request) };
     return (await (await this.#request("/v1/sessions", init, signal)).json()) as CreatedSession;
   }
 

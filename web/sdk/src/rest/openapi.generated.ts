@@ -89,6 +89,96 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/players": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Creates a player. Without a token where guests may play, with the operator's anywhere. The answer holds the player's
+         *     token, once.
+         */
+        readonly post: operations["create_player"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/players/me": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The player whose token is sent. */
+        readonly get: operations["me"];
+        readonly put?: never;
+        readonly post?: never;
+        /** Erases the player whose token is sent, and that his plays were his. Refused while one of them lives. */
+        readonly delete: operations["erase_me"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/players/me/plays": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** What the player played whose token is sent, newest first. */
+        readonly get: operations["my_plays"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/players/{id}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** One player, for the operator. */
+        readonly get: operations["player"];
+        readonly put?: never;
+        readonly post?: never;
+        /** Erases a player, for the operator, and that the player's plays were his. Refused while one of them lives. */
+        readonly delete: operations["erase_player"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/players/{id}/plays": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** What a player played, for the operator, newest first. */
+        readonly get: operations["plays"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/sessions": {
         readonly parameters: {
             readonly query?: never;
@@ -100,8 +190,8 @@ export interface paths {
         readonly get: operations["list_sessions"];
         readonly put?: never;
         /**
-         * Creates a session. Without a token where guests may play, with the operator's anywhere. The answer holds the session's
-         *     token, once.
+         * Creates a session: of nobody without a token, where guests may play; of a player with his. The operator's token is good
+         *     anywhere. The answer holds the session's token, once.
          */
         readonly post: operations["create_session"];
         readonly delete?: never;
@@ -256,6 +346,13 @@ export interface components {
             readonly resizable?: boolean;
             readonly spec?: components["schemas"]["StreamSpec"] | null;
         };
+        /** @description A new player. */
+        readonly CreatedPlayer: {
+            /** @description The player. */
+            readonly player: components["schemas"]["Player"];
+            /** @description Bearer token of this player. Shown once; the server keeps a hash. Whoever has it is this player. */
+            readonly token: components["schemas"]["PlayerToken"];
+        };
         /** @description A new session. */
         readonly CreatedSession: {
             /** @description Path of the link on this server. */
@@ -338,6 +435,8 @@ export interface components {
          * @enum {string}
          */
         readonly MouseMode: "auto" | "absolute" | "relative" | "none";
+        /** @description Id of a node. */
+        readonly NodeId: string;
         /**
          * @description A stick of a gamepad.
          * @enum {string}
@@ -348,6 +447,43 @@ export interface components {
          * @enum {string}
          */
         readonly Party: "player" | "game" | "platform" | "operator";
+        /** @description One play of a player's history. */
+        readonly Play: {
+            /** @description What was played. */
+            readonly app: components["schemas"]["AppName"];
+            readonly ended_at?: components["schemas"]["UtcTime"] | null;
+            readonly node?: components["schemas"]["NodeId"] | null;
+            readonly party?: components["schemas"]["Party"] | null;
+            readonly reason?: components["schemas"]["EndReason"] | null;
+            /** @description Which release of the app; absent where apps have none. */
+            readonly release?: string | null;
+            /** @description Its state in a sentence for the player: what it is doing, or why it ended. */
+            readonly sentence: string;
+            /** @description Its session. */
+            readonly session: components["schemas"]["SessionId"];
+            /** @description When the session was made. */
+            readonly started_at: components["schemas"]["UtcTime"];
+            /** @description The app's title; absent when the app is not offered any more. */
+            readonly title?: string | null;
+        };
+        /** @description A page of a player's history. */
+        readonly PlayList: {
+            /** @description Newest first. */
+            readonly plays: readonly components["schemas"]["Play"][];
+        };
+        /** @description Somebody who plays. Nothing is known of him but that he comes back. */
+        readonly Player: {
+            /** @description When he first came. */
+            readonly created_at: components["schemas"]["UtcTime"];
+            /** @description His id. */
+            readonly id: components["schemas"]["PlayerId"];
+            /** @description When he last used his token, to the hour. */
+            readonly last_seen_at: components["schemas"]["UtcTime"];
+        };
+        /** @description Id of a player. */
+        readonly PlayerId: string;
+        /** @description A player's bearer token. Its text never reaches logs: `Debug` hides it. */
+        readonly PlayerToken: string;
         /**
          * @description How far the preparation is.
          * @enum {string}
@@ -811,6 +947,226 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["ServiceLimits"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly create_player: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The player, with his token. */
+            readonly 201: {
+                headers: {
+                    /** @description Path of the player. */
+                    readonly location?: string;
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CreatedPlayer"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly me: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The player. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Player"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly erase_me: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description He is erased; his token is not known any more. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly my_plays: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Only plays that began before this session: the last one of the page before. */
+                readonly before?: components["schemas"]["SessionId"];
+                /** @description Most plays of the page, 1 to 100. Default: 50. */
+                readonly limit?: number;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of his plays. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["PlayList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly player: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The player's id. */
+                readonly id: components["schemas"]["PlayerId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The player. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Player"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly erase_player: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The player's id. */
+                readonly id: components["schemas"]["PlayerId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description He is erased; his token is not known any more. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly plays: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Only plays that began before this session: the last one of the page before. */
+                readonly before?: components["schemas"]["SessionId"];
+                /** @description Most plays of the page, 1 to 100. Default: 50. */
+                readonly limit?: number;
+            };
+            readonly header?: never;
+            readonly path: {
+                /** @description The player's id. */
+                readonly id: components["schemas"]["PlayerId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of his plays. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["PlayList"];
                 };
             };
             /** @description A problem. */

@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
-import type { App, Problem, Session, SessionState } from "../../src/rest/types.js";
+import type { App, Play, PlayerIdentity, Problem, Session, SessionState } from "../../src/rest/types.js";
 
 export interface TestServer {
   readonly origin: string;
@@ -14,11 +14,13 @@ export interface TestServer {
   answer: (sdp: string) => Promise<string>;
   apps: readonly App[];
   readonly sessions: Map<string, TestSession>;
+  /** By their tokens. */
+  readonly players: Map<string, PlayerIdentity>;
   /** Requests so far: `POST /v1/sessions` ... */
   readonly requests: string[];
   /** What sessions were asked for. */
   readonly wishes: unknown[];
-  /** The next creations of sessions, or offers, are refused with these. */
+  /** The next creations of sessions, or offers, but not of players, are refused with these. */
   readonly refusals: Problem[];
   close(): Promise<void>;
 }
@@ -31,6 +33,8 @@ export class TestSession {
   linksOpened = 0;
   /** What the clients said over the link. */
   readonly heard: unknown[] = [];
+  /** Id of the player whose it is. */
+  player: string | null = null;
 
   constructor(app: string, spec: Session["spec"]) {
     const id = `ses_${randomUUID().replaceAll("-", "")}`;
@@ -83,6 +87,7 @@ const NO_APP = problem(404, "app_unknown", "There is no such app.");
 /** Serves `roots` in order; `/v1/...` by the contract; other paths get the first root's `index.html`. */
 export async function startServer(roots: readonly string[]): Promise<TestServer> {
   const sessions = new Map<string, TestSession>();
+  const players = new Map<string, PlayerIdentity>();
   const requests: string[] = [];
   const wishes: unknown[] = [];
   const refusals: Problem[] = [];
@@ -97,6 +102,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     if (!path.startsWith("/v1/")) return serveFile(path, response);
     requests.push(`${request.method} ${path}`);
     const body = await read(request);
+    if (path.startsWith("/v1/players")) return handlePlayer(request, response);
     const refused = request.method === "POST" ? refusals.shift() : undefined;
     if (refused !== undefined) return refuse(response, refused);
     if (path === "/v1/apps") return json(response, 200, { apps: test.apps });
@@ -113,6 +119,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
       if (known === undefined) return refuse(response, NO_APP);
       const created = new TestSession(app, spec ?? known.spec.default);
       const { session, token } = created;
+      created.player = playerOf(request)?.id ?? null;
       sessions.set(session.id, created);
       const base = `/v1/sessions/${session.id}`;
       return json(response, 201, {
@@ -144,6 +151,42 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
       return;
     }
     json(response, 200, found.session);
+  }
+
+  function playerOf(request: IncomingMessage): PlayerIdentity | undefined {
+    return players.get(request.headers.authorization?.replace("Bearer ", "") ?? "");
+  }
+
+  function handlePlayer(request: IncomingMessage, response: ServerResponse): void {
+    const { pathname, searchParams } = new URL(request.url ?? "/", "http://test");
+    if (pathname === "/v1/players" && request.method === "POST") {
+      const now = new Date().toISOString();
+      const player = { id: `ply_${randomUUID().replaceAll("-", "")}`, created_at: now, last_seen_at: now };
+      const token = `kpl_${randomUUID()}`;
+      players.set(token, player);
+      return json(response, 201, { player, token });
+    }
+    const player = playerOf(request);
+    if (player === undefined) return refuse(response, problem(401, "token_unknown", "The token is not known."));
+    const his = [...sessions.values()].filter((session) => session.player === player.id);
+    if (pathname === "/v1/players/me/plays") {
+      const plays = his.reverse().map(playOf);
+      const start = plays.findIndex(({ session }) => session === searchParams.get("before")) + 1;
+      return json(response, 200, { plays: plays.slice(start, start + Number(searchParams.get("limit") ?? 50)) });
+    }
+    if (request.method !== "DELETE") return json(response, 200, player);
+    if (his.some(({ session }) => session.state.state !== "ended")) {
+      return refuse(response, problem(409, "player_busy", "A session of this player has not ended yet."));
+    }
+    for (const [token, { id }] of players) if (id === player.id) players.delete(token);
+    response.writeHead(204).end();
+  }
+
+  function playOf({ session }: TestSession): Play {
+    const { id, app, state, sentence, created_at } = session;
+    const title = test.apps.find(({ name }) => name === app)?.title ?? null;
+    const end = state.state === "ended" ? { ended_at: state.at, reason: state.reason, party: state.party } : {};
+    return { session: id, app, title, started_at: created_at, sentence, ...end };
   }
 
   async function serveFile(path: string, response: ServerResponse): Promise<void> {
@@ -184,6 +227,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     answer: () => Promise.reject(new Error("nobody answers offers")),
     apps: [],
     sessions,
+    players,
     requests,
     wishes,
     refusals,

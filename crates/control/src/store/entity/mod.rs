@@ -1,3 +1,4 @@
 //! The tables as SeaORM sees them.
 
+pub(super) mod player;
 pub(super) mod session;

@@ -18,8 +18,13 @@ pub struct Model {
     /// Of the three above, so that the sum is the database's.
     pub pixels_per_second: i64,
     pub resizable: bool,
-    /// Keyed hash of the player's address; the key lives as long as the process.
-    pub player: String,
+    /// Keyed hash of the address that asked; the key lives as long as the process.
+    #[sea_orm(column_name = "player")]
+    pub address: String,
+    /// Of the table `player`; of nobody when it is null.
+    pub player_id: Option<String>,
+    pub node: Option<String>,
+    pub release: Option<String>,
     /// The word of the session's state.
     pub state: String,
     /// Of `preparing`.

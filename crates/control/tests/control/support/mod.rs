@@ -114,6 +114,31 @@ impl Plane {
         (text(&json["session"]["id"]), text(&json["token"]))
     }
 
+    /// A new player: his id and his token.
+    pub(crate) async fn create_player(&self) -> (String, String) {
+        let reply = self.client.send("POST", "/v1/players", "").await;
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        let json = reply.json();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        (text(&json["player"]["id"]), text(&json["token"]))
+    }
+
+    /// A new session of `pong` of the player with this token, whose game runs.
+    pub(crate) async fn play(&self, player: &str) -> (String, String) {
+        let reply = self.client.with_token(player).post_json("/v1/sessions", r#"{"app": "pong"}"#).await;
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        let json = reply.json();
+        let (id, token) = (json["session"]["id"].as_str().unwrap(), json["token"].as_str().unwrap());
+        self.until_state(id, token, "ready").await;
+        (id.to_owned(), token.to_owned())
+    }
+
+    /// Ends a session and waits for its end.
+    pub(crate) async fn end(&self, id: &str, token: &str) {
+        self.client.with_token(token).delete(&format!("/v1/sessions/{id}")).await;
+        self.until_state(id, token, "ended").await;
+    }
+
     /// A new session whose game runs.
     pub(crate) async fn create_ready(&self) -> (String, String) {
         let (id, token) = self.create().await;
