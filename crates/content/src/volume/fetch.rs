@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
@@ -32,6 +32,8 @@ struct Job {
     bytes_total: u64,
     bytes_done: AtomicU64,
     bytes_fetched: AtomicU64,
+    /// Set with the first failure: what was not begun is not begun any more.
+    has_failed: AtomicBool,
 }
 
 impl Job {
@@ -97,6 +99,7 @@ pub(super) async fn replicate(volume: &Volume, id: RootId) -> Result<u64, Volume
         bytes_total,
         bytes_done: AtomicU64::new(found.good_bytes + linked_bytes),
         bytes_fetched: AtomicU64::new(0),
+        has_failed: AtomicBool::new(false),
     });
     job.report();
     fill(&job).await?;
@@ -162,7 +165,8 @@ async fn fill(job: &Arc<Job>) -> Result<(), VolumeError> {
         let (pack, places) = &job.plan.packs[index];
         fetch_pack(Arc::clone(job), *pack, places.clone())
     });
-    fetches.buffer_unordered(parallel).try_collect::<Vec<()>>().await?;
+    // To the end of each that was begun: nothing may write or report any more when this has failed.
+    fetches.buffer_unordered(parallel).collect::<Vec<_>>().await.into_iter().collect::<Result<(), _>>()?;
     if left.is_empty() { Ok(()) } else { fetch_left(job, &left).await }
 }
 
@@ -199,13 +203,22 @@ async fn fetch_left(job: &Arc<Job>, left: &HashSet<ChunkId>) -> Result<(), Volum
 }
 
 async fn fetch_pack(job: Arc<Job>, pack: PackId, wanted: Vec<Place>) -> Result<(), VolumeError> {
+    if job.has_failed.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let fetched = fetch_checked(&job, pack, &wanted).await;
+    job.has_failed.fetch_or(fetched.is_err(), Ordering::Relaxed);
+    fetched
+}
+
+async fn fetch_checked(job: &Arc<Job>, pack: PackId, wanted: &[Place]) -> Result<(), VolumeError> {
     let mut was_damaged = false;
     loop {
         let range = wanted.first().zip(wanted.last()).map_or(0, |(first, last)| last.range().end - first.range().start);
         job.volume.shared.pace.wait(range).await;
-        let stored = job.volume.store().stored(pack, &wanted).await?;
+        let stored = job.volume.store().stored(pack, wanted).await?;
         job.bytes_fetched.fetch_add(stored.bytes(), Ordering::Relaxed);
-        let writing = Arc::clone(&job);
+        let writing = Arc::clone(job);
         let written = blocking(move || {
             let mut writer = Writer::new(&writing.files, &writing.tree, &writing.plan);
             for chunk in stored.chunks() {
