@@ -97,6 +97,54 @@ typed_id!(
     NodeId, "nod", "node"
 );
 
+typed_id!(
+    /// One upload of a package that is going on.
+    UploadId, "upl", "upload"
+);
+typed_id!(
+    /// One version of a player's save of an app.
+    SaveId, "sav", "save"
+);
+
+/// Names the content of a release or of a save in the content store: 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String)]
+pub struct ContentId(String);
+
+/// A text that names no content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("content is named by 64 hexadecimal digits")]
+pub struct ContentIdError;
+
+impl ContentId {
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for ContentId {
+    type Error = ContentIdError;
+    fn try_from(text: String) -> Result<Self, ContentIdError> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() == 64 && text.bytes().all(is_digit) { Ok(Self(text)) } else { Err(ContentIdError) }
+    }
+}
+
+impl From<ContentId> for String {
+    fn from(id: ContentId) -> Self {
+        id.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

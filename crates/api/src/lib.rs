@@ -3,6 +3,7 @@
 //! Deliberately absent: logic, SQL, I/O.
 
 pub mod clock;
+pub mod content;
 pub mod id;
 pub mod manifest;
 pub mod node;

@@ -346,11 +346,42 @@ pub enum MouseButton {
 }
 
 /// What is kept of a play.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saves {
     /// Files and directories, each beginning with a place; `*` matches inside of one name, `**` any depth.
     pub paths: Vec<String>,
+    /// True for games that keep their players' progress on servers of their own: nothing is kept here.
+    pub online: bool,
+    /// Seconds between captures while the game runs, 10 to 3600; 0 = only at the end and when the player is lost.
+    pub checkpoint_s: u32,
+    /// What a second session of the same player and app does while the first one lives.
+    pub concurrent: ConcurrentSaves,
+}
+
+impl Default for Saves {
+    fn default() -> Self {
+        Self { paths: Vec::new(), online: false, checkpoint_s: 60, concurrent: ConcurrentSaves::Refuse }
+    }
+}
+
+impl Saves {
+    /// True when something is to be kept.
+    #[must_use]
+    pub fn are_kept(&self) -> bool {
+        !self.online && !self.paths.is_empty()
+    }
+}
+
+/// What a second session of the same player and app does while the first one lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConcurrentSaves {
+    /// It is refused. The default.
+    #[default]
+    Refuse,
+    /// It begins with the same version as the first one; both ends are kept, and the player chooses before the next play.
+    Branch,
 }
 
 /// What the game may use of the machine.

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::id::{InstanceId, NodeId};
+use crate::content::{ReplicaPolicy, ReplicaState};
+use crate::id::{ContentId, InstanceId, NodeId};
 use crate::manifest::Manifest;
 use crate::session::EndReason;
 use crate::spec::StreamSpec;
@@ -29,12 +30,14 @@ pub struct DesiredInstance {
     pub epoch: u32,
     /// What is played.
     pub manifest: Box<Manifest>,
-    /// Directory of the package on the node.
-    pub package_dir: PathBuf,
+    /// Where its files are.
+    pub package: PackageSource,
     /// Picture at start.
     pub spec: StreamSpec,
     /// True when the player's window may change the picture's size.
     pub resizable: bool,
+    /// The player's save, where the app keeps any and the player is known.
+    pub saves: Option<DesiredSaves>,
     /// How long to wait for the first player, in seconds.
     pub connect_timeout_s: u32,
     /// How long to wait for a lost player, in seconds.
@@ -43,17 +46,106 @@ pub struct DesiredInstance {
     pub stop: Option<EndReason>,
 }
 
+/// What is to be done about a player's save.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredSaves {
+    /// The version that the play begins with; `None` at the first play.
+    pub restore: Option<ContentId>,
+    /// The key of this player's saves of this app. It opens nothing else.
+    pub key: [u8; 32],
+    /// Bytes that a version may have.
+    pub max_bytes: u64,
+    /// Files that a version may have.
+    pub max_files: u64,
+    /// Captures of this instance that are versions now: up to this sequence.
+    pub committed: u32,
+}
+
+impl std::fmt::Debug for DesiredSaves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { restore, committed, .. } = self;
+        f.debug_struct("DesiredSaves").field("restore", restore).field("committed", committed).finish_non_exhaustive()
+    }
+}
+
+/// Why a save was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SaveKind {
+    /// While the game ran.
+    Checkpoint,
+    /// After the game had ended.
+    Final,
+    /// The player brought it, or went back to an older version.
+    Chosen,
+}
+
+/// A capture of an instance's save that is in the content store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedSave {
+    /// Counts up from 1 with every capture of the instance.
+    pub sequence: u32,
+    /// What was captured.
+    pub content: ContentId,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Its files.
+    pub files: u64,
+    /// Why it was captured.
+    pub kind: SaveKind,
+    /// True when nothing had changed for a moment before and while it was read.
+    pub settled: bool,
+}
+
+/// Where a package's files are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum PackageSource {
+    /// A directory on the node: for developers, who play what they work on.
+    Directory {
+        /// Its path.
+        dir: PathBuf,
+    },
+    /// A release, which the node fetches to its site's volume.
+    Release {
+        /// Its content.
+        content: ContentId,
+    },
+}
+
+/// A release that is wanted on the node's site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredReplica {
+    /// Its content.
+    pub content: ContentId,
+    /// How much.
+    pub policy: ReplicaPolicy,
+}
+
+/// A release on the node's site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedReplica {
+    /// Its content.
+    pub content: ContentId,
+    /// What it is doing.
+    pub state: ReplicaState,
+}
+
 /// All instances that shall be on a node. One that is missing is stopped and forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DesiredInstances {
     /// In no order.
     pub instances: Vec<DesiredInstance>,
+    /// Releases that are wanted beside those that instances need. In no order.
+    pub replicas: Vec<DesiredReplica>,
 }
 
 /// What an instance is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum InstanceState {
+    /// Its release is fetched to the site.
+    ContentFetching,
     /// Display, sound and network are being set up.
     StreamerStarting,
     /// The streamer is up and takes offers; the game is being started.
@@ -101,6 +193,8 @@ pub struct ObservedInstance {
     pub state: InstanceState,
     /// Its player.
     pub player: PlayerPresence,
+    /// The newest capture of its save.
+    pub saved: Option<ObservedSave>,
     /// The newest figures; absent as long as nothing was measured.
     pub statistics: Option<StreamStatistics>,
 }
@@ -140,6 +234,8 @@ pub struct ObservedNode {
     pub refuses: Option<NodeRefusal>,
     /// All instances that it has.
     pub instances: Vec<ObservedInstance>,
+    /// Releases that are on its site, or on their way there.
+    pub replicas: Vec<ObservedReplica>,
 }
 
 /// From the control plane.

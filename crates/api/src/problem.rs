@@ -112,6 +112,12 @@ problems! {
     /// No such peer.
     PeerUnknown, "peer_unknown", 404, "There is no such peer",
         "Use the Location that the offer's answer returned.";
+    /// No such release.
+    ReleaseUnknown, "release_unknown", 404, "There is no such release",
+        "GET /v1/apps/{app}/releases lists the releases.";
+    /// No such upload.
+    UploadUnknown, "upload_unknown", 404, "There is no such upload",
+        "Begin a new upload: what arrived before need not be sent again.";
     /// No such path.
     PathUnknown, "path_unknown", 404, "There is nothing at this path",
         "/openapi.json lists the paths.";
@@ -124,6 +130,9 @@ problems! {
     /// The player has a session that lives.
     PlayerBusy, "player_busy", 409, "The player has a running session",
         "End the session, wait until it has ended, and try again.";
+    /// The name is another's.
+    NameTaken, "name_taken", 409, "The name is taken",
+        "Choose another name.";
     /// More bytes than allowed.
     TooLarge, "too_large", 413, "The body is too large",
         "Send at most 64 KiB.";
@@ -133,6 +142,9 @@ problems! {
     /// The app cannot be played at this spec.
     SpecOutOfRange, "spec_out_of_range", 422, "The app is not offered at this spec",
         "Choose a spec inside of the range that GET /v1/apps returns.";
+    /// What was uploaded is no package that could be played.
+    InvalidPackage, "invalid_package", 422, "The package cannot become a release",
+        "Correct what the detail names and push again: what arrived need not be sent again.";
     /// This address or key starts sessions too often.
     RateLimited, "rate_limited", 429, "Too many requests",
         "Wait as long as Retry-After says.";

@@ -61,6 +61,9 @@ pub struct App {
 pub struct CreateSession {
     /// What to play.
     pub app: AppName,
+    /// The channel whose release is played; `stable` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// How; the app's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<StreamSpec>,

@@ -90,6 +90,7 @@ impl SessionState {
     pub const fn sentence(&self) -> &'static str {
         match self {
             Self::Reserved => "A place is reserved for you.",
+            Self::Preparing { stage: PrepareStage::Content } => "The game is being brought to the machine.",
             Self::Preparing { stage: PrepareStage::Streamer } => "Your screen is being set up.",
             Self::Preparing { stage: PrepareStage::Game } => "The game is starting.",
             Self::Ready { .. } => "The game is ready for you.",
@@ -105,6 +106,8 @@ impl SessionState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PrepareStage {
+    /// The game is fetched to the site.
+    Content,
     /// Display, sound and network are set up.
     Streamer,
     /// The game is started.
@@ -205,6 +208,10 @@ end_reasons! {
         "No network port was free for the stream. This is our fault; try again later.";
     /// The isolation around the game could not be set up.
     SandboxFailed, "sandbox_failed", Platform, "The game's isolation could not be set up. This is our fault.";
+    /// The release could not be brought to the machine.
+    ContentFailed, "content_failed", Platform, "The game could not be brought to the machine. This is our fault; try again later.";
+    /// The player's save could not be loaded: starting without it would lose it.
+    SaveFailed, "save_failed", Platform, "Your saved game could not be loaded. It is not lost; this is our fault; try again later.";
     /// The node has no disk space for another instance.
     DiskFull, "disk_full", Platform, "The machine has no disk space left for another game. Try again later.";
     /// The control plane was restarted, and the instance with it.

@@ -30,6 +30,23 @@ impl ChunkId {
     pub fn of(bytes: &[u8]) -> ChunkId {
         ChunkId(*blake3::hash(bytes).as_bytes())
     }
+
+    /// Its 32 bytes.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The first 8 bytes as a number, lowest first.
+    pub(crate) fn prefix(self) -> u64 {
+        self.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// Takes an id from the beginning of these bytes.
+    #[must_use]
+    pub fn split_from(bytes: &[u8]) -> Option<(ChunkId, &[u8])> {
+        bytes.split_first_chunk::<32>().map(|(id, rest)| (ChunkId(*id), rest))
+    }
 }
 
 impl fmt::Display for ChunkId {

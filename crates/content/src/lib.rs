@@ -17,6 +17,7 @@
 //! | `store` | where objects are kept: a directory or a bucket |
 //! | `scan` | a directory on disk -> a tree and its chunks |
 //! | `volume` | a site's read-only copies: fetched, verified, evicted |
+//! | `transfer` | a developer's directory -> the store, with as few bytes as can be |
 //! | `restore` | a tree and its chunks -> a directory on disk |
 //! | `saves` | which files are a player's save; a running game's directories -> a tree, and back |
 //!
@@ -37,6 +38,7 @@ mod seal;
 mod signature;
 mod store;
 mod stored;
+pub mod transfer;
 mod tree;
 mod volume;
 

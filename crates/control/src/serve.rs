@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::app::catalogue::{Catalogue, CatalogueError};
 use crate::app::rate::{Rate, RateLimit};
+use crate::app::uploads::Uploads;
 use crate::app::{Plane, token};
 use crate::coordinator::{Coordinator, node};
 use crate::http::{self, Edge, server};
@@ -58,6 +59,9 @@ pub enum ServeError {
     /// A directory of games cannot be read: check the path.
     #[error("the games cannot be read")]
     Games(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The content store cannot be opened: check the settings under `[store]`, or the directory.
+    #[error("the content store cannot be opened")]
+    Content(#[source] content::StoreError),
     /// The database cannot be opened: check the disk, or remove a database that a newer version wrote.
     #[error("the database cannot be opened")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -118,6 +122,7 @@ pub async fn serve(
         .map_err(|source| ServeError::DataDir { path: operator_path.clone(), source })?;
     let catalogue = read_catalogue(&settings).await?;
     let store = Store::open(&settings.data_dir).await.map_err(database)?;
+    let content = content::Store::open(&settings.content).map_err(ServeError::Content)?;
     let listen = |source| ServeError::Listen { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
@@ -128,6 +133,7 @@ pub async fn serve(
         settings,
         store,
         catalogue: Arc::new(catalogue),
+        uploads: Uploads::new(content),
         coordinator: Arc::new(Coordinator::new(offers_in)),
         operator,
         creations: RateLimit::new(creations),
@@ -135,6 +141,7 @@ pub async fn serve(
         address_key: token::random().map_err(|_none| ServeError::NoRandomness)?,
         stopping: AtomicBool::new(false),
     });
+    plane.refresh_catalogue().await.map_err(|problem| ServeError::Games(problem.detail.into()))?;
     reconcile::end_all_of_last_run(&plane).await.map_err(database)?;
     info!(%address, apps = plane.catalogue.apps().len(), "control plane started");
 

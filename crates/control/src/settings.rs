@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use content::StoreSettings;
+
 /// Everything that the control plane has to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -18,6 +20,8 @@ pub struct Settings {
     pub games: Vec<PathBuf>,
     /// The built web page. Without it the server says at `/` how to build it.
     pub web_dir: Option<PathBuf>,
+    /// Where releases and saves are kept.
+    pub content: StoreSettings,
     /// True when anybody may play. False: sessions are created with the operator's token and by players whom he made.
     pub guests: bool,
     /// Origins of web pages on other servers that may use this one, as browsers write them: `https://example.org`.
@@ -37,9 +41,11 @@ impl Settings {
     /// The defaults: guests may play, no page of another origin.
     #[must_use]
     pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
         Self {
             listen,
-            data_dir: data_dir.into(),
+            content: StoreSettings::Local { dir: data_dir.join("content") },
+            data_dir,
             games: Vec::new(),
             web_dir: None,
             guests: true,

@@ -1,4 +1,4 @@
-//! `kite app`: packages of games, looked at without a server.
+//! `kite app`: packages of games, looked at here or sent to a server.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +7,8 @@ use anyhow::Context;
 use api::manifest::{MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, Placeholder};
 use clap::Subcommand;
 
-use crate::{install, say};
+use crate::session::Server;
+use crate::{install, push, release, say};
 
 /// Largest picture that the server sends.
 const MAX_PICTURE_BYTES: u64 = 4 << 20;
@@ -18,6 +19,49 @@ pub(crate) enum AppCommand {
     Check {
         /// Directory with a kite.toml.
         dir: PathBuf,
+    },
+    /// Upload a package: a new release of its app. What the server has already is not sent; a push that broke goes on with the next.
+    Push(push::PushArgs),
+    /// List an app's releases, newest first, with the channels that point to them.
+    Releases {
+        #[command(flatten)]
+        server: Server,
+        /// The app's name.
+        app: String,
+    },
+    /// Point a channel to a release: who starts now gets it.
+    Promote {
+        #[command(flatten)]
+        server: Server,
+        /// The app's name.
+        app: String,
+        /// The release's number.
+        release: u32,
+        /// The channel.
+        #[arg(long, default_value = api::content::STABLE)]
+        channel: String,
+    },
+    /// Point a channel back to the release before.
+    Rollback {
+        #[command(flatten)]
+        server: Server,
+        /// The app's name.
+        app: String,
+        /// The channel.
+        #[arg(long, default_value = api::content::STABLE)]
+        channel: String,
+    },
+    /// Say how much a release is wanted on a site, or look how it is doing there.
+    Place {
+        #[command(flatten)]
+        server: Server,
+        /// The app's name.
+        app: String,
+        /// The release's number.
+        release: u32,
+        /// How much; nothing changes without.
+        #[arg(long, value_enum)]
+        policy: Option<release::PolicyName>,
     },
     /// List packages, and what keeps each from being played here.
     List {
@@ -40,6 +84,11 @@ pub(crate) fn run(command: AppCommand) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::FAILURE)
         }
+        AppCommand::Push(args) => push::run(args),
+        AppCommand::Releases { server, app } => release::list(&server, &app),
+        AppCommand::Promote { server, app, release, channel } => release::promote(&server, &app, release, &channel),
+        AppCommand::Rollback { server, app, channel } => release::roll_back(&server, &app, &channel),
+        AppCommand::Place { server, app, release, policy } => release::place(&server, &app, release, policy),
         AppCommand::List { games } => {
             let games = if games.is_empty() { install::games_dir().into_iter().collect() } else { games };
             for dir in packages(&games)? {
@@ -100,7 +149,7 @@ pub(crate) fn check(dir: &Path) -> Checked {
     Checked { manifest: Some(manifest), faults }
 }
 
-fn read_manifest(dir: &Path) -> Result<Manifest, Vec<String>> {
+pub(crate) fn read_manifest(dir: &Path) -> Result<Manifest, Vec<String>> {
     let path = dir.join(MANIFEST_FILE);
     let size = std::fs::metadata(&path).map_err(|error| vec![format!("cannot be read: {error}")])?.len();
     if size > u64::try_from(MAX_MANIFEST_BYTES).unwrap_or(u64::MAX) {

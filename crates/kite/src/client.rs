@@ -1,4 +1,4 @@
-//! The REST API as the command line uses it: small bodies over plain HTTP, for a server on this machine.
+//! The REST API as the command line uses it: over plain HTTP, for a server on this machine or behind a tunnel.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,23 +6,41 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use api::problem::Problem;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 
 /// Largest answer that is read.
-const MAX_ANSWER_BYTES: usize = 4 << 20;
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// Longest wait for an answer. The server is on this machine.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest wait for an answer: a parcel of an upload over a slow line.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A server and the operator's token.
-#[derive(Debug)]
 pub(crate) struct Api {
     url: String,
     token: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// What the server did not do, in its words.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// It said why.
+    #[error("{} {}", .0.detail, .0.remedy)]
+    Problem(Box<Problem>),
+    /// It said nothing that is understood, or nothing at all.
+    #[error("{0}")]
+    Other(String),
 }
 
 impl Api {
@@ -43,32 +61,61 @@ impl Api {
                 })?
             }
         };
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.trim().to_owned() })
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.trim().to_owned(), client })
     }
 
     /// Sends a request without a body; the bytes of a good answer.
     pub(crate) async fn send(&self, method: Method, path: &str) -> anyhow::Result<Bytes> {
-        let request = Request::builder()
+        Ok(self.exchange(method, path, None).await?)
+    }
+
+    /// Sends a request, with a body and its media type where there is one; the bytes of a good answer.
+    pub(crate) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Bytes)>,
+    ) -> Result<Bytes, ApiError> {
+        let other = |text: String| ApiError::Other(text);
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url))
-            .header("authorization", format!("Bearer {}", self.token))
-            .body(Empty::<Bytes>::new())?;
-        let client = Client::builder(TokioExecutor::new()).build_http();
+            .header("authorization", format!("Bearer {}", self.token));
+        if let Some((media_type, _)) = &body {
+            request = request.header("content-type", *media_type);
+        }
+        let body = body.map(|(_, bytes)| bytes).unwrap_or_default();
+        let request = request.body(Full::new(body)).map_err(|error| other(error.to_string()))?;
         let exchange = async {
-            let response = client.request(request).await.with_context(|| format!("{} does not answer", self.url))?;
+            let response = self.client.request(request).await;
+            let response = response.map_err(|error| other(format!("{} does not answer: {error}", self.url)))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-            let body = body.map_err(|error| anyhow::anyhow!("the answer cannot be read: {error}"))?.to_bytes();
-            anyhow::Ok((status, body))
+            let body = body.map_err(|error| other(format!("the answer cannot be read: {error}")))?.to_bytes();
+            Ok((status, body))
         };
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time")??;
+        let (status, body) =
+            tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_elapsed| other("no answer in time".to_owned()))??;
         if status.is_success() {
             return Ok(body);
         }
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => bail!("{} {}", problem.detail, problem.remedy),
-            Err(_no_problem) => bail!("the server answered {status}"),
+            Ok(problem) => Err(ApiError::Problem(Box::new(problem))),
+            Err(_no_problem) => Err(other(format!("the server answered {status}"))),
         }
+    }
+
+    /// Sends JSON, gets JSON.
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl serde::Serialize>,
+    ) -> anyhow::Result<T> {
+        let body = body.map(serde_json::to_vec).transpose()?.map(|bytes| ("application/json", Bytes::from(bytes)));
+        let answer = self.exchange(method, path, body).await?;
+        serde_json::from_slice(&answer).context("the answer is not what this version understands")
     }
 
     /// Gets a JSON value.

@@ -7,6 +7,8 @@ mod client;
 mod config;
 mod doctor;
 mod install;
+mod push;
+mod release;
 mod say;
 mod session;
 mod up;

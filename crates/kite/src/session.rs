@@ -30,7 +30,7 @@ pub(crate) enum SessionCommand {
     },
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Server {
     /// Address of the running `kite up`.
     #[arg(long, env = "KITE_URL", default_value = "http://127.0.0.1:8080")]
@@ -41,7 +41,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn open(&self) -> anyhow::Result<Api> {
+    pub(crate) fn open(&self) -> anyhow::Result<Api> {
         Api::open(&self.url, &self.data.clone().unwrap_or_else(install::data_dir))
     }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::id::InstanceId;
+use api::content::{ReplicaPolicy, ReplicaState};
 use api::node::{
-    DesiredInstance, DesiredInstances, FromNode, InstanceState, NodeEnd, NodeRefusal, ObservedInstance, ObservedNode,
-    OfferFailure, ToNode,
+    DesiredInstance, DesiredInstances, DesiredReplica, FromNode, InstanceState, NodeEnd, NodeRefusal, ObservedInstance,
+    ObservedNode, ObservedReplica, OfferFailure, ToNode,
 };
 use api::session::EndReason;
+use content::{Policy, RootId, Store, Volume};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -22,6 +24,9 @@ use crate::{disk, leftover, place};
 
 /// How often everything is reported though nothing changed, and the disk is looked at.
 const REPORT_PERIOD: Duration = Duration::from_secs(2);
+
+/// How soon a change on the site's volume is reported. Shorter reports every few chunks that a fetch brings.
+const CONTENT_PERIOD: Duration = Duration::from_millis(100);
 
 /// Longest wait for a streamer's answer to an offer. Longer than its start, because offers may come before it is up.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -44,6 +49,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The content store or the site's volume cannot be opened: check the settings and the directories.
+    #[error("the content store or the site's volume cannot be opened")]
+    Content(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// `kite-streamer` is missing: build or install it beside `kite`.
     #[error("there is no streamer at {path}")]
     Streamer {
@@ -80,6 +88,12 @@ impl Agent {
         let directory = |source| StartError::Directory { path: settings.data_dir.display().to_string(), source };
         place::create_shared(&settings).map_err(directory)?;
         let lock = lock(&settings)?;
+        let (store, volume) = (settings.store.clone(), settings.volume.clone());
+        let volume = tokio::task::spawn_blocking(move || {
+            let store = Store::open(&store).map_err(|error| StartError::Content(Box::new(error)))?;
+            Volume::open(volume, store).map_err(|error| StartError::Content(Box::new(error)))
+        });
+        let volume = volume.await.map_err(|error| directory(io::Error::other(error)))??;
         let (instances_dir, runtime_dir) = (place::instances_dir(&settings), settings.runtime_dir.clone());
         let swept = tokio::task::spawn_blocking(move || leftover::sweep(&instances_dir, &runtime_dir)).await;
         let swept = swept.map_err(|error| directory(io::Error::other(error)))?;
@@ -96,6 +110,7 @@ impl Agent {
             root: rustix::process::geteuid().is_root(),
             groups: gpu_groups(),
             settings: Arc::new(settings),
+            volume,
             entries: BTreeMap::new(),
             changed: Arc::new(Notify::new()),
             refuses: None,
@@ -151,11 +166,14 @@ struct Entry {
     commands: mpsc::Sender<Command>,
     observed: watch::Receiver<ObservedInstance>,
     stop_sent: bool,
+    /// Captures of its save that it knows to be versions.
+    committed: u32,
 }
 
 #[derive(Debug)]
 struct Reconciler {
     settings: Arc<NodeSettings>,
+    volume: Volume,
     root: bool,
     groups: Vec<u32>,
     entries: BTreeMap<InstanceId, Entry>,
@@ -173,6 +191,7 @@ impl Reconciler {
         let reporter = tokio::spawn(report(newest, link.to_control.clone()));
         let mut period = tokio::time::interval(REPORT_PERIOD);
         let changed = Arc::clone(&self.changed);
+        let mut contents = self.volume.watch();
         let mut connected = true;
         loop {
             let mut look_at_disk = false;
@@ -186,6 +205,8 @@ impl Reconciler {
                     None => connected = false,
                 },
                 () = changed.notified() => {}
+                // A few times a second at most while something is fetched: a change more is in the next report.
+                _ = content_changed(&mut contents) => {}
                 _ = period.tick() => look_at_disk = true,
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
@@ -221,16 +242,20 @@ impl Reconciler {
             capacity: self.settings.capacity,
             refuses: self.refuses.clone(),
             instances: self.entries.values().map(|entry| entry.observed.borrow().clone()).collect(),
+            replicas: self.volume.states().into_iter().filter_map(observed_replica).collect(),
         }
     }
 
     /// Makes what is there equal to what is desired. Idempotent.
     fn reconcile(&mut self, desired: DesiredInstances) {
+        let wanted: Vec<_> = desired.replicas.iter().filter_map(wanted_replica).collect();
+        self.volume.want(&wanted);
         let wanted: BTreeMap<InstanceId, DesiredInstance> =
             desired.instances.into_iter().map(|desired| (desired.instance, desired)).collect();
         for (id, entry) in &mut self.entries {
             match wanted.get(id) {
                 Some(desired) if desired.epoch == entry.epoch => {
+                    entry.committed(desired.saves.as_ref().map_or(0, |saves| saves.committed));
                     if let Some(reason) = desired.stop {
                         entry.stop(reason);
                     }
@@ -271,10 +296,10 @@ impl Reconciler {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (sender, observed) = watch::channel(instance::initial(&desired));
         let uid = self.root.then(|| self.settings.uid_base.saturating_add(slot));
-        let instance = Instance { desired, settings: Arc::clone(&self.settings), uid, groups: self.groups.clone() };
+        let instance = Instance { desired, settings: Arc::clone(&self.settings), uid, groups: self.groups.clone(), volume: self.volume.clone() };
         tokio::spawn(instance::live(instance, receiver, sender));
         tokio::spawn(forward_changes(observed.clone(), Arc::clone(&self.changed)));
-        self.entries.insert(id, Entry { epoch, slot, commands, observed, stop_sent: false });
+        self.entries.insert(id, Entry { epoch, slot, commands, observed, stop_sent: false, committed: 0 });
     }
 
     fn offer(&self, request: u64, id: InstanceId, epoch: u32, sdp: String, to_control: mpsc::Sender<FromNode>) {
@@ -320,11 +345,18 @@ impl Entry {
         let state = InstanceState::Ended { reason, detail: None };
         let (_, observed) = watch::channel(ObservedInstance { state, ..instance::initial(desired) });
         let (commands, _) = mpsc::channel(1);
-        Self { epoch: desired.epoch, slot: MAX_SLOTS, commands, observed, stop_sent: true }
+        Self { epoch: desired.epoch, slot: MAX_SLOTS, commands, observed, stop_sent: true, committed: 0 }
     }
 
     fn is_ended(&self) -> bool {
         matches!(self.observed.borrow().state, InstanceState::Ended { .. })
+    }
+
+    fn committed(&mut self, sequence: u32) {
+        // As with a stop: what does not fit is told again with the next wish.
+        if sequence > self.committed && self.commands.try_send(Command::Committed(sequence)).is_ok() {
+            self.committed = sequence;
+        }
     }
 
     fn stop(&mut self, reason: EndReason) {
@@ -333,6 +365,40 @@ impl Entry {
             self.stop_sent = self.commands.try_send(Command::Stop(reason)).is_ok();
         }
     }
+}
+
+/// Waits for a change on the volume, and then a moment for those that follow it.
+async fn content_changed(changes: &mut watch::Receiver<u64>) {
+    if changes.changed().await.is_err() {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(CONTENT_PERIOD).await;
+    changes.mark_unchanged();
+}
+
+fn wanted_replica(desired: &DesiredReplica) -> Option<(RootId, Policy)> {
+    let policy = match desired.policy {
+        ReplicaPolicy::Pinned => Policy::Pinned,
+        ReplicaPolicy::Preferred => Policy::Preferred,
+        ReplicaPolicy::Anywhere => Policy::Anywhere,
+    };
+    Some((desired.content.as_str().parse().ok()?, policy))
+}
+
+fn observed_replica((root, state): (RootId, content::ReplicaState)) -> Option<ObservedReplica> {
+    use content::ReplicaState as Here;
+    let state = match state {
+        Here::Absent => ReplicaState::Absent,
+        Here::Replicating { bytes_done, bytes_total, bytes_fetched } => {
+            ReplicaState::Replicating { bytes_done, bytes_total, bytes_fetched }
+        }
+        Here::Present { bytes } => ReplicaState::Present { bytes },
+        Here::Verifying { bytes_done, bytes_total } => ReplicaState::Verifying { bytes_done, bytes_total },
+        Here::Corrupt { faults } => ReplicaState::Corrupt { faults },
+        Here::Failed { detail, .. } => ReplicaState::Failed { detail },
+        Here::Evicting => ReplicaState::Evicting,
+    };
+    Some(ObservedReplica { content: root.to_string().try_into().ok()?, state })
 }
 
 async fn forward_changes(mut observed: watch::Receiver<ObservedInstance>, changed: Arc<Notify>) {

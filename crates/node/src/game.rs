@@ -39,6 +39,8 @@ pub(crate) struct Game {
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub(crate) place: Place,
+    /// The package's files.
+    pub(crate) package: PathBuf,
     pub(crate) uid: Option<u32>,
     pub(crate) screen: Screen,
 }
@@ -98,7 +100,7 @@ impl Start {
         }
         sandbox.env = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         sandbox.runtime.extra.extend(manifest.launch.command.first().and_then(|program| settings_of(program)));
-        sandbox.package = Some(desired.package_dir.clone());
+        sandbox.package = Some(self.package.clone());
         sandbox.layer_dir = Some(self.place.layer.clone());
         sandbox.sockets = Sockets {
             wayland: self.screen.wayland.clone(),
@@ -208,10 +210,11 @@ pub(crate) fn meaning(exit: Exit, clean_codes: &[u8]) -> (EndReason, String) {
 }
 
 /// The package's home, when it has one.
-pub(crate) fn home_source(desired: &DesiredInstance) -> Option<PathBuf> {
+pub(crate) fn home_source(desired: &DesiredInstance, package: &Path) -> Option<PathBuf> {
     let home = desired.manifest.launch.home.as_ref()?;
-    Some(Path::new(&desired.package_dir).join(home.as_str()))
+    Some(package.join(home.as_str()))
 }
+
 /// Where the distribution keeps the settings of a game of its own: `/etc/NAME` for `/usr/games/NAME`. Programs elsewhere get
 /// nothing of `/etc`, so that a package cannot ask for what is not a game's.
 fn settings_of(program: &str) -> Option<PathBuf> {

@@ -1,6 +1,8 @@
 //! One instance from nothing to nothing: directories, streamer, game, end.
 //!
 //! ```text
+//! ContentFetching: only for releases, until the site's volume has them
+//!        |
 //! StreamerStarting -- Ready --> GameStarting -- sandbox stands --> Running -- FirstFrame --> Running(first_frame)
 //!        |                          |                                 |                          |
 //!        +------- any fault, any end, Stop ---------------------------+--------------------------+--> Stopping --> Ended
@@ -13,17 +15,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::node::{DesiredInstance, InstanceState, ObservedInstance, OfferFailure, PlayerPresence};
+use api::node::{
+    DesiredInstance, InstanceState, ObservedInstance, ObservedSave, OfferFailure, PackageSource, PlayerPresence, SaveKind,
+};
 use api::session::EndReason;
 use api::streamer::{FromStreamer, GamepadSettings, StreamStatistics, StreamerSettings, ToStreamer};
+use content::{Use, Volume};
 use sandbox::{Exit, FuseDevice};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
 use crate::disk;
 use crate::game::{self, Game, Screen, Start, describe};
 use crate::leftover;
 use crate::place::{self, Place};
+use crate::saves::{SaveError, Saves};
 use crate::settings::NodeSettings;
 use crate::streamer::{GAMEPAD_FD, Heard, Streamer};
 use crate::sys::Become;
@@ -36,6 +43,10 @@ const STREAMER_GRACE: Duration = Duration::from_secs(3);
 
 /// How long after the kill of a game its sandbox may take to be gone.
 const SANDBOX_GRACE: Duration = Duration::from_secs(12);
+
+/// How long a capture may take to become a version. A control plane that restarts is back sooner; longer holds the place of an instance
+/// that has ended.
+const COMMIT_LIMIT: Duration = Duration::from_secs(45);
 
 /// Longest detail of an end that is kept: a streamer's or sandbox's sentence.
 const MAX_DETAIL_CHARS: usize = 500;
@@ -55,6 +66,8 @@ pub(crate) enum Command {
     },
     /// End, for this reason.
     Stop(EndReason),
+    /// Captures of its save are versions now: up to this sequence.
+    Committed(u32),
 }
 
 /// What an instance is made of.
@@ -66,6 +79,8 @@ pub(crate) struct Instance {
     pub(crate) uid: Option<u32>,
     /// Groups of the GPU's devices.
     pub(crate) groups: Vec<u32>,
+    /// The releases that are here.
+    pub(crate) volume: Volume,
 }
 
 /// Why and how it ended.
@@ -78,12 +93,25 @@ enum Event {
     GameGone(Exit),
     Command(Option<Command>),
     Deadline,
+    CheckpointDue,
+    CheckpointDone(Box<Result<(Saves, Result<Option<ObservedSave>, SaveError>), JoinError>>),
 }
 
 /// An instance while it lives.
 struct Life {
     instance: Instance,
     place: Place,
+    /// The package's files; known once the release is here.
+    package: PathBuf,
+    /// The player's save, where any is kept.
+    saves: Option<Saves>,
+    /// A checkpoint that is being captured; it holds the save until then.
+    checkpoint: Option<JoinHandle<(Saves, Result<Option<ObservedSave>, SaveError>)>>,
+    checkpoint_at: Option<Instant>,
+    /// Captures that are versions.
+    committed: u32,
+    /// Keeps the release from being evicted.
+    release: Option<Use>,
     observed: watch::Sender<ObservedInstance>,
     streamer: Option<Streamer>,
     game: Option<Game>,
@@ -101,8 +129,12 @@ pub(crate) fn initial(desired: &DesiredInstance) -> ObservedInstance {
     ObservedInstance {
         instance: desired.instance,
         epoch: desired.epoch,
-        state: InstanceState::StreamerStarting,
+        state: match desired.package {
+            PackageSource::Directory { .. } => InstanceState::StreamerStarting,
+            PackageSource::Release { .. } => InstanceState::ContentFetching,
+        },
         player: PlayerPresence::Awaited,
+        saved: None,
         statistics: None,
     }
 }
@@ -117,6 +149,12 @@ pub(crate) async fn live(
     let mut life = Life {
         instance,
         place,
+        package: PathBuf::new(),
+        saves: None,
+        checkpoint: None,
+        checkpoint_at: None,
+        committed: 0,
+        release: None,
         observed,
         streamer: None,
         game: None,
@@ -127,13 +165,14 @@ pub(crate) async fn live(
         deadline: None,
         started: Instant::now(),
     };
-    let end = match life.begin().await {
-        Ok(()) => life.run(&mut commands).await,
+    let end = match life.fetch(&mut commands).await {
+        Ok(()) => match life.begin().await {
+            Ok(()) => life.run(&mut commands).await,
+            Err(end) => end,
+        },
         Err(end) => end,
     };
-    // Offers that come now are told that the instance is gone, because their senders are dropped.
-    commands.close();
-    life.end(end).await;
+    life.end(end, &mut commands).await;
 }
 
 impl Life {
@@ -145,13 +184,47 @@ impl Life {
         self.observed.send_modify(|observed| observed.state = state);
     }
 
+    /// Makes sure that the package is here. What is asked meanwhile waits, but for the end.
+    async fn fetch(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), End> {
+        let content = match &self.instance.desired.package {
+            PackageSource::Directory { dir } => {
+                self.package.clone_from(dir);
+                return Ok(());
+            }
+            PackageSource::Release { content } => content.as_str(),
+        };
+        let root = content.parse().map_err(|error: content::ObjectIdError| (EndReason::ContentFailed, Some(error.to_string())))?;
+        let volume = self.instance.volume.clone();
+        let mut ensured = std::pin::pin!(volume.ensure(root));
+        let used = loop {
+            tokio::select! {
+                used = &mut ensured => break used,
+                command = commands.recv() => match command {
+                    Some(Command::Stop(reason)) => return Err((reason, None)),
+                    None => return Err((EndReason::ServiceStopped, None)),
+                    Some(Command::Offer { sdp, answer }) => self.offer(sdp, answer).await,
+                    Some(Command::Committed(_)) => {}
+                },
+            }
+        };
+        let used = used.map_err(|error| {
+            let reason = if error.is_full() { EndReason::DiskFull } else { EndReason::ContentFailed };
+            (reason, Some(describe(&error)))
+        })?;
+        tracing::debug!(instance = %self.id(), after_ms = self.age_ms(), "the release is here");
+        self.package = used.files().to_owned();
+        self.release = Some(used);
+        self.set_state(InstanceState::StreamerStarting);
+        Ok(())
+    }
+
     /// Directories and streamer.
     async fn begin(&mut self) -> Result<(), End> {
         let settings = Arc::clone(&self.instance.settings);
         let desired = &self.instance.desired;
         let (place, uid) = (self.place.clone(), self.instance.uid);
         let (min_free, data_dir) = (settings.min_free_disk_mb, settings.data_dir.clone());
-        let home = game::home_source(desired);
+        let home = game::home_source(desired, &self.package);
         let for_values = desired.clone();
         let prepared = tokio::task::spawn_blocking(move || {
             let free = disk::free_mb(&data_dir).map_err(|error| (EndReason::SandboxFailed, error.to_string()))?;
@@ -175,6 +248,7 @@ impl Life {
             Ok(Err((reason, detail))) => return Err((reason, Some(detail))),
             Err(error) => return Err((EndReason::SandboxFailed, Some(error.to_string()))),
         }
+        self.begin_saves().await?;
         let pads = self.open_gamepads().await;
         let user = Become { id: uid, groups: self.instance.groups.clone() };
         let streamer_settings = self.streamer_settings(pads.is_some());
@@ -186,6 +260,89 @@ impl Life {
         let end = (EndReason::DisplayFailed, Some("the streamer was not ready in time".to_owned()));
         self.deadline = Some((Instant::now() + settings.streamer_timeout, end));
         Ok(())
+    }
+
+    /// Writes the player's save. A play without it would end in a version without it: rather none.
+    async fn begin_saves(&mut self) -> Result<(), End> {
+        let Some(saves) = &self.instance.desired.saves else { return Ok(()) };
+        let (store, manifest) = (self.instance.volume.store().clone(), &self.instance.desired.manifest);
+        let begun = Saves::begin(store, saves, manifest, &self.place, self.instance.uid).await;
+        let begun = begun.map_err(|error| (EndReason::SaveFailed, Some(describe(&error))))?;
+        tracing::debug!(instance = %self.id(), after_ms = self.age_ms(), "the save is written");
+        self.saves = Some(begun);
+        self.plan_checkpoint();
+        Ok(())
+    }
+
+    fn plan_checkpoint(&mut self) {
+        let seconds = self.instance.desired.manifest.saves.checkpoint_s;
+        self.checkpoint_at = (seconds > 0).then(|| Instant::now() + Duration::from_secs(u64::from(seconds)));
+    }
+
+    /// Begins a checkpoint, unless one is being made.
+    fn checkpoint(&mut self) {
+        self.plan_checkpoint();
+        let Some(mut saves) = self.saves.take() else { return };
+        self.checkpoint = Some(tokio::spawn(async move {
+            let captured = saves.capture(SaveKind::Checkpoint).await;
+            (saves, captured)
+        }));
+    }
+
+    fn checkpoint_done(&mut self, done: Result<(Saves, Result<Option<ObservedSave>, SaveError>), JoinError>) {
+        self.checkpoint = None;
+        match done {
+            Ok((saves, captured)) => {
+                self.saves = Some(saves);
+                match captured {
+                    Ok(Some(saved)) => self.report_save(saved),
+                    Ok(None) => {}
+                    // The next one comes soon, and the one at the end.
+                    Err(error) => {
+                        tracing::warn!(instance = %self.id(), error = &error as &dyn std::error::Error, "no checkpoint was made");
+                    }
+                }
+            }
+            Err(error) => tracing::error!(instance = %self.id(), %error, "a checkpoint broke"),
+        }
+    }
+
+    fn report_save(&self, saved: ObservedSave) {
+        let (sequence, bytes, settled) = (saved.sequence, saved.bytes, saved.settled);
+        tracing::info!(instance = %self.id(), sequence, bytes, kind = ?saved.kind, settled, "save captured");
+        self.observed.send_modify(|observed| observed.saved = Some(saved));
+    }
+
+    /// Captures the save after the game's end and waits until it is a version. False when it is not: then the files are kept.
+    async fn archive(&mut self, commands: &mut mpsc::Receiver<Command>) -> bool {
+        if let Some(running) = self.checkpoint.take() {
+            self.checkpoint_done(running.await);
+        }
+        let Some(saves) = &mut self.saves else {
+            // None is kept, or the work on it broke, which was said.
+            return self.instance.desired.saves.is_none();
+        };
+        match saves.capture(SaveKind::Final).await {
+            Ok(Some(saved)) => self.report_save(saved),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(instance = %self.id(), error = &error as &dyn std::error::Error, "the save was not captured");
+                return false;
+            }
+        }
+        let wanted = self.observed.borrow().saved.as_ref().map_or(0, |saved| saved.sequence);
+        let committed = async {
+            while self.committed < wanted {
+                match commands.recv().await {
+                    Some(Command::Committed(sequence)) => self.committed = self.committed.max(sequence),
+                    // Dropped: who waits for an answer is told that the instance is gone.
+                    Some(Command::Offer { .. } | Command::Stop(_)) => {}
+                    None => return false,
+                }
+            }
+            true
+        };
+        tokio::time::timeout(COMMIT_LIMIT, committed).await.unwrap_or(false)
     }
 
     /// The gamepads' device when the game can have pads and the machine has FUSE: one half is kept for the sandbox, the
@@ -252,6 +409,18 @@ impl Life {
                     Ok(())
                 }
                 Event::Command(Some(Command::Stop(reason))) => Err((reason, None)),
+                Event::Command(Some(Command::Committed(sequence))) => {
+                    self.committed = self.committed.max(sequence);
+                    Ok(())
+                }
+                Event::CheckpointDue => {
+                    self.checkpoint();
+                    Ok(())
+                }
+                Event::CheckpointDone(done) => {
+                    self.checkpoint_done(*done);
+                    Ok(())
+                }
                 Event::Command(None) => Err((EndReason::ServiceStopped, None)),
                 Event::Deadline => Err(self.deadline.take().map_or((EndReason::StartTimeout, None), |(_, end)| end)),
             };
@@ -263,6 +432,19 @@ impl Life {
 
     async fn next_event(&mut self, commands: &mut mpsc::Receiver<Command>) -> Event {
         let deadline = self.deadline.as_ref().map(|(at, _)| *at);
+        let due = self.checkpoint_at.filter(|_| self.saves.is_some() && self.game.is_some());
+        let due = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let done = async {
+            match &mut self.checkpoint {
+                Some(running) => running.await,
+                None => std::future::pending().await,
+            }
+        };
         let heard = async {
             match &mut self.streamer {
                 Some(streamer) => streamer.hear().await,
@@ -286,6 +468,8 @@ impl Life {
             exit = game => Event::GameGone(exit),
             command = commands.recv() => Event::Command(command),
             () = passed => Event::Deadline,
+            () = due => Event::CheckpointDue,
+            done = done => Event::CheckpointDone(Box::new(done)),
         }
     }
 
@@ -333,6 +517,10 @@ impl Life {
             FromStreamer::Player { connected } => {
                 let player = if connected { PlayerPresence::Connected } else { PlayerPresence::Lost };
                 self.observed.send_modify(|observed| observed.player = player);
+                if !connected {
+                    // He may not come back.
+                    self.checkpoint();
+                }
                 Ok(())
             }
             FromStreamer::Statistics(statistics) => self.statistics(statistics),
@@ -364,7 +552,7 @@ impl Life {
         for (sdp, answer) in std::mem::take(&mut self.early) {
             self.offer(sdp, answer).await;
         }
-        let start = Start { place: self.place.clone(), uid: self.instance.uid, screen };
+        let start = Start { place: self.place.clone(), package: self.package.clone(), uid: self.instance.uid, screen };
         let gamepads = self.gamepads.take();
         let game = start
             .start(&self.instance.settings, &self.instance.desired, gamepads)
@@ -379,7 +567,10 @@ impl Life {
     }
 
     async fn offer(&mut self, sdp: String, answer: AnswerTo) {
-        let ready = !matches!(self.observed.borrow().state, InstanceState::StreamerStarting);
+        let ready = !matches!(
+            self.observed.borrow().state,
+            InstanceState::ContentFetching | InstanceState::StreamerStarting
+        );
         self.answers.retain(|_, waiting| !waiting.is_closed());
         self.early.retain(|(_, waiting)| !waiting.is_closed());
         if self.answers.len() + self.early.len() >= MAX_OFFERS {
@@ -409,7 +600,7 @@ impl Life {
     }
 
     /// Stops what runs, removes what is there, and says so.
-    async fn end(mut self, (reason, detail): End) {
+    async fn end(mut self, (reason, detail): End, commands: &mut mpsc::Receiver<Command>) {
         self.set_state(InstanceState::Stopping { reason });
         self.answers.clear();
         self.early.clear();
@@ -447,13 +638,18 @@ impl Life {
             }
         };
         tokio::join!(farewell, stopped);
-        self.clean().await;
+        let is_archived = self.archive(commands).await;
+        // Offers that come now are told that the instance is gone, because their senders are dropped.
+        commands.close();
+        self.release = None;
+        self.clean(is_archived).await;
         let detail = detail.as_deref().map(bounded);
         tracing::info!(instance = %self.id(), reason = reason.word(), detail, "instance ended");
         self.set_state(InstanceState::Ended { reason, detail });
     }
 
-    async fn clean(&self) {
+    /// Removes what is there; what holds a save that is no version yet is kept for the operator.
+    async fn clean(&self, is_archived: bool) {
         let (id, uid, place) = (self.id(), self.instance.uid, self.place.clone());
         let settings = Arc::clone(&self.instance.settings);
         let cleaned = tokio::task::spawn_blocking(move || {
@@ -463,6 +659,12 @@ impl Life {
             }
             // Also that of a sandbox helper that hung.
             sandbox::remove_groups(&id.to_string());
+            if !is_archived {
+                match place.rescue(&settings) {
+                    Ok(kept) => tracing::error!(instance = %id, kept = %kept.display(), "the save's files are kept for rescue"),
+                    Err(error) => tracing::error!(instance = %id, %error, "the save's files cannot be kept"),
+                }
+            }
             if let Err(error) = place.remove() {
                 tracing::error!(instance = %id, %error, "the instance's directories cannot be removed");
             }

@@ -17,6 +17,7 @@ mod game;
 mod instance;
 mod leftover;
 mod place;
+mod saves;
 mod settings;
 mod streamer;
 mod sys;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/instances/ID/home     the game's home            DATA/logs/ID/    logs, kept for a while after the end
+//! DATA/rescue/ID/            home and layer of an instance whose save did not become a version
 //! DATA/instances/ID/layer    the game's own writes      RUN/ID/          sockets, owned by the streamer
 //! ```
 
@@ -93,6 +94,15 @@ impl Place {
         let below = below.filter(|below| below.components().all(|part| matches!(part, Component::Normal(_))));
         let refused = || io::Error::other(format!("the streamer named {}, which is not its own", path.display()));
         Ok(fs::canonicalize(&self.runtime)?.join(below.ok_or_else(refused)?))
+    }
+
+    /// Puts home and layer where no later start removes them; where that is.
+    pub(crate) fn rescue(&self, settings: &NodeSettings) -> io::Result<PathBuf> {
+        let rescue = settings.data_dir.join("rescue");
+        create(&rescue, 0o700)?;
+        let kept = rescue.join(self.root.file_name().unwrap_or_default());
+        fs::rename(&self.root, &kept)?;
+        Ok(kept)
     }
 
     /// Removes everything but the logs.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use api::id::NodeId;
 use api::node::Capacity;
+use content::{StoreSettings, VolumeSettings};
+
 use api::streamer::{BitrateSettings, EncoderChoice, NetworkSettings};
 
 /// First user id given to instances when the agent is root. Above the ids of people, services and of the sub-id ranges
@@ -21,6 +23,10 @@ pub struct NodeSettings {
     pub node: NodeId,
     /// Homes, private layers and logs. On a file system that can be an overlay's upper layer.
     pub data_dir: PathBuf,
+    /// Where releases and saves are kept.
+    pub store: StoreSettings,
+    /// The site's volume: releases that instances run from. On the file system of `data_dir`.
+    pub volume: VolumeSettings,
     /// Sockets of running instances. Short (a socket's path ends at 107 bytes) and reachable by every user.
     pub runtime_dir: PathBuf,
     /// `kite-streamer`.
@@ -55,6 +61,8 @@ impl NodeSettings {
     pub fn new(node: NodeId, data_dir: PathBuf, streamer_program: PathBuf, network: NetworkSettings) -> Self {
         Self {
             node,
+            store: StoreSettings::Local { dir: data_dir.join("content") },
+            volume: VolumeSettings::new(data_dir.join("volume")),
             runtime_dir: default_runtime_dir(&data_dir),
             uid_base: UID_BASE + hash_of(&data_dir) % UID_RANGES * 1000,
             data_dir,

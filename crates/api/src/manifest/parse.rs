@@ -14,8 +14,7 @@ use self::input::RawInput;
 use super::error::position;
 use super::{
     AppName, Launch, Limits, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestErrors, PackagePath, Placeholder,
-    Saves, SessionRules,
-};
+    Saves, SessionRules, ConcurrentSaves};
 use crate::spec::{MAX_EDGE, MAX_FRAMES_PER_SECOND, MIN_EDGE, SpecRange, StreamSpec};
 use crate::streamer::DisplayProtocol;
 
@@ -77,6 +76,11 @@ struct RawStreamSpec {
 struct RawSaves {
     #[serde(default)]
     paths: Vec<Spanned<String>>,
+    #[serde(default)]
+    online: bool,
+    checkpoint_s: Option<Spanned<u32>>,
+    #[serde(default)]
+    concurrent: ConcurrentSaves,
 }
 
 #[derive(Default, Deserialize)]
@@ -389,7 +393,17 @@ fn check_saves(checker: &mut Checker<'_>, raw: &RawSaves) -> Saves {
         }
         paths.push(text);
     }
-    Saves { paths }
+    let default = Saves::default();
+    if let Some(seconds) = raw.checkpoint_s.as_ref().filter(|seconds| (1..10).contains(seconds.get_ref())) {
+        checker.fault(
+            seconds.span(),
+            format!("`saves.checkpoint_s` is {}", seconds.get_ref()),
+            "Give 0 for never, or a number from 10 to 3600; without the line it is 60.",
+        );
+    }
+    let checkpoint_s =
+        checker.number("saves.checkpoint_s", raw.checkpoint_s.clone(), 0..=3600, default.checkpoint_s);
+    Saves { paths, online: raw.online, checkpoint_s, concurrent: raw.concurrent }
 }
 
 fn check_limits(checker: &mut Checker<'_>, raw: RawLimits) -> Limits {

@@ -9,8 +9,11 @@
 //! read or written, and whatever has no place in a save is left out and counted. A file of a capture is never half of one version and
 //! half of another.
 //!
-//! Deliberately absent: where saves are kept, their history, players, sessions.
+//! Captured -> Archive -> the store, encrypted; and back
+//!
+//! Deliberately absent: the history of versions, players, sessions.
 
+mod archive;
 mod capture;
 mod patterns;
 mod restore;
@@ -18,6 +21,7 @@ mod walk;
 
 use std::path::Path;
 
+pub use archive::{Archive, ArchiveError, SaveContent};
 pub use capture::{CaptureError, Captured, Fingerprint, LeftOut, SETTLE, capture, capture_stable, fingerprint};
 pub use patterns::{MAX_PATTERNS, Pattern, PatternError, Place, SavePaths};
 pub use restore::restore_save;

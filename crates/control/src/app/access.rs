@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::id::SessionId;
 use api::problem::{Problem, ProblemKind};
 
-use super::token::{TokenHash, is_of_player};
+use super::token::{TokenHash, is_of_player, is_of_tenant};
 use super::{Plane, broken, now};
 use crate::store::{PlayerRecord, SessionRecord};
 
@@ -22,8 +22,16 @@ pub(crate) enum Caller {
     Operator,
     /// A session's good token was: it is good for this session alone, whoever plays it.
     Session(Box<SessionRecord>),
+    /// A tenant's was: of this name.
+    Tenant(String),
     /// A player's was.
     Player(PlayerRecord),
+}
+
+impl Caller {
+    pub(crate) fn is_operator(&self) -> bool {
+        matches!(self, Caller::Operator)
+    }
 }
 
 impl Plane {
@@ -38,6 +46,10 @@ impl Plane {
         }
         if is_of_player(token) {
             return self.player_caller(hash).await?.map(Caller::Player).ok_or_else(unknown);
+        }
+        if is_of_tenant(token) {
+            let found = self.store.tenant_by_token(hash.bytes()).await.map_err(broken)?;
+            return found.map(Caller::Tenant).ok_or_else(unknown);
         }
         let record = self.store.session_by_token(hash.bytes()).await.map_err(broken)?.ok_or_else(unknown)?;
         if TokenHash::from_bytes(record.token_hash) != hash {
@@ -69,6 +81,7 @@ impl Plane {
         match caller {
             Caller::Nobody => Err(missing("This is for the session's player and the operator.")),
             Caller::Player(_) => Err(ProblemKind::Forbidden.because(NOT_BY_PLAYER)),
+            Caller::Tenant(_) => Err(ProblemKind::Forbidden.because("A tenant's token is not good for sessions.")),
             Caller::Session(record) => own(*record, id),
             Caller::Operator => {
                 let unknown = || ProblemKind::SessionUnknown.because("No session has this id, or it was forgotten.");
@@ -90,6 +103,7 @@ pub(crate) fn own_session(caller: Caller, id: &str) -> Result<SessionRecord, Pro
             Err(ProblemKind::Forbidden.because("Only the session's player may do this, not the operator."))
         }
         Caller::Player(_) => Err(ProblemKind::Forbidden.because(NOT_BY_PLAYER)),
+        Caller::Tenant(_) => Err(ProblemKind::Forbidden.because("A tenant's token is not good for sessions.")),
         Caller::Session(record) => own(*record, id),
     }
 }
@@ -98,7 +112,7 @@ pub(crate) fn own_session(caller: Caller, id: &str) -> Result<SessionRecord, Pro
 pub(crate) fn own_player(caller: &Caller) -> Result<PlayerRecord, Problem> {
     match caller {
         Caller::Nobody => Err(missing("This is for a player, with the token that creating him returned.")),
-        Caller::Operator | Caller::Session(_) => {
+        Caller::Operator | Caller::Session(_) | Caller::Tenant(_) => {
             Err(ProblemKind::Forbidden.because("This takes a player's token, and another one was sent."))
         }
         Caller::Player(record) => Ok(*record),
@@ -110,7 +124,7 @@ pub(crate) fn operator(caller: &Caller) -> Result<(), Problem> {
     match caller {
         Caller::Nobody => Err(operator_needed(ProblemKind::TokenMissing)),
         Caller::Operator => Ok(()),
-        Caller::Session(_) | Caller::Player(_) => Err(operator_needed(ProblemKind::Forbidden)),
+        Caller::Session(_) | Caller::Player(_) | Caller::Tenant(_) => Err(operator_needed(ProblemKind::Forbidden)),
     }
 }
 

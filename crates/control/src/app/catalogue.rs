@@ -1,17 +1,22 @@
-//! The apps that can be played: packages read once, at the start.
+//! The apps that can be played: releases that channels point to, and packages in directories, which are read once, at the start.
 //!
 //! A package that cannot be read is left out with a warning that says why: one bad package takes none of the others along.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use api::content::STABLE;
+use api::id::ContentId;
 use api::manifest::{AppName, MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest};
 use api::problem::{Problem, ProblemKind};
 use api::rest::App;
 
+use crate::store::{ChannelRecord, ReleaseRecord};
+
 /// Largest picture in bytes that is served. The demo titles' have 60 kB; a page with many larger ones would crawl.
-const MAX_PICTURE_BYTES: u64 = 4 * 1024 * 1024;
+pub(crate) const MAX_PICTURE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Most packages in one directory: more is not a directory of packages.
 const MAX_PACKAGES: usize = 10_000;
@@ -29,7 +34,26 @@ pub(crate) struct CatalogueError {
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) manifest: Manifest,
-    pub(crate) dir: PathBuf,
+    pub(crate) source: Source,
+}
+
+/// Where a package's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// A release.
+    Release { number: u32, content: ContentId },
+}
+
+impl Package {
+    /// The release's number, when it is one.
+    pub(crate) fn release(&self) -> Option<u32> {
+        match self.source {
+            Source::Directory(_) => None,
+            Source::Release { number, .. } => Some(number),
+        }
+    }
 }
 
 /// A picture's bytes and what they are.
@@ -39,10 +63,45 @@ pub(crate) struct Picture {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// All packages, by name.
+/// All packages.
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
-    packages: BTreeMap<AppName, Package>,
+    /// In directories, by name.
+    packages: BTreeMap<AppName, Arc<Package>>,
+    released: RwLock<Released>,
+}
+
+/// Releases, and where channels point.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    releases: BTreeMap<(AppName, u32), Arc<Package>>,
+    channels: BTreeMap<(AppName, String), u32>,
+}
+
+impl Released {
+    /// As the database has them. A manifest that this version cannot read is left out with a warning.
+    pub(crate) fn new(releases: Vec<ReleaseRecord>, channels: Vec<ChannelRecord>) -> Released {
+        let read = |record: ReleaseRecord| match Manifest::parse(&record.manifest) {
+            Ok(manifest) => {
+                let source = Source::Release { number: record.number, content: record.content };
+                Some(((record.app, record.number), Arc::new(Package { manifest, source })))
+            }
+            Err(error) => {
+                tracing::warn!(app = %record.app, release = record.number, %error, "release left out");
+                None
+            }
+        };
+        let points = |channel: ChannelRecord| ((channel.app, channel.name), channel.release);
+        Released {
+            releases: releases.into_iter().filter_map(read).collect(),
+            channels: channels.into_iter().map(points).collect(),
+        }
+    }
+
+    fn at(&self, name: &AppName, channel: &str) -> Option<Arc<Package>> {
+        let number = self.channels.get(&(name.clone(), channel.to_owned()))?;
+        self.releases.get(&(name.clone(), *number)).cloned()
+    }
 }
 
 impl Catalogue {
@@ -62,27 +121,66 @@ impl Catalogue {
 
     fn add(&mut self, manifest: Manifest, dir: PathBuf) {
         if let Some(first) = self.packages.get(&manifest.name) {
-            let (app, first) = (&manifest.name, first.dir.display());
-            tracing::warn!(package = %dir.display(), %app, %first, "package left out: another one has its name");
+            let (app, first) = (&manifest.name, &first.source);
+            tracing::warn!(package = %dir.display(), %app, ?first, "package left out: another one has its name");
             return;
         }
         tracing::info!(app = %manifest.name, package = %dir.display(), "package loaded");
-        self.packages.insert(manifest.name.clone(), Package { manifest, dir });
+        self.packages.insert(manifest.name.clone(), Arc::new(Package { manifest, source: Source::Directory(dir) }));
     }
 
-    /// One package by the name that a client sent.
-    pub(crate) fn package(&self, name: &str) -> Result<&Package, Problem> {
+    fn released(&self) -> std::sync::RwLockReadGuard<'_, Released> {
+        self.released.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what the database has now.
+    pub(crate) fn set_released(&self, released: Released) {
+        *self.released.write().unwrap_or_else(PoisonError::into_inner) = released;
+    }
+
+    /// True when the app has releases.
+    pub(crate) fn has_releases(&self, name: &AppName) -> bool {
+        self.released().releases.range((name.clone(), 0)..).next().is_some_and(|((app, _), _)| app == name)
+    }
+
+    /// The package that a session plays: a release for as long as it lives, or the directory's.
+    pub(crate) fn played(&self, name: &AppName, release: Option<u32>) -> Option<Arc<Package>> {
+        match release {
+            Some(number) => self.released().releases.get(&(name.clone(), number)).cloned(),
+            None => self.packages.get(name).cloned(),
+        }
+    }
+
+    /// What a channel of an app points to; `stable` falls back to a directory's package.
+    pub(crate) fn on_channel(&self, name: &str, channel: &str) -> Result<Arc<Package>, Problem> {
+        if channel == STABLE {
+            return self.package(name);
+        }
+        let found = name.parse().ok().and_then(|name: AppName| self.released().at(&name, channel));
+        found.ok_or_else(|| {
+            let (name, channel) = (name.chars().take(60).collect::<String>(), channel.chars().take(60).collect::<String>());
+            ProblemKind::AppUnknown.because(format!("No app called `{name}` has a release on the channel `{channel}`."))
+        })
+    }
+
+    /// One package by the name that a client sent: what `stable` points to, else a directory's.
+    pub(crate) fn package(&self, name: &str) -> Result<Arc<Package>, Problem> {
         let unknown = || {
             let name: String = name.chars().take(60).collect();
             ProblemKind::AppUnknown.because(format!("No app is called `{name}`."))
         };
         let name: AppName = name.parse().map_err(|_no_name| unknown())?;
-        self.packages.get(&name).ok_or_else(unknown)
+        let released = self.released().at(&name, STABLE);
+        released.or_else(|| self.packages.get(&name).cloned()).ok_or_else(unknown)
     }
 
     /// All apps, by title.
     pub(crate) fn apps(&self) -> Vec<App> {
-        let mut apps: Vec<App> = self.packages.values().map(app).collect();
+        let mut by_name: BTreeMap<AppName, Arc<Package>> = self.packages.clone();
+        let released = self.released();
+        let stable = released.channels.keys().filter(|(_, channel)| channel == STABLE);
+        by_name.extend(stable.filter_map(|(name, channel)| Some((name.clone(), released.at(name, channel)?))));
+        let mut apps: Vec<App> = by_name.values().map(|package| app(package)).collect();
         apps.sort_by(|a, b| a.title.cmp(&b.title).then_with(|| a.name.cmp(&b.name)));
         apps
     }
@@ -102,12 +200,12 @@ pub(crate) fn app(package: &Package) -> App {
     }
 }
 
-/// Reads a package's picture. Blocks.
-pub(crate) fn picture(package: &Package) -> Result<Picture, Problem> {
+/// Reads the picture of a package in a directory. Blocks.
+pub(crate) fn picture(package: &Package, dir: &Path) -> Result<Picture, Problem> {
     let missing = |why: String| ProblemKind::PictureMissing.because(why);
     let name = &package.manifest.name;
     let path = package.manifest.picture.as_ref().ok_or_else(|| missing(format!("`{name}` names no picture.")))?;
-    let bytes = read_inside(&package.dir, path.as_str(), MAX_PICTURE_BYTES).map_err(|error| {
+    let bytes = read_inside(dir, path.as_str(), MAX_PICTURE_BYTES).map_err(|error| {
         tracing::warn!(app = %name, %error, "picture cannot be read");
         missing(format!("The picture of `{name}` cannot be read."))
     })?;
@@ -117,7 +215,7 @@ pub(crate) fn picture(package: &Package) -> Result<Picture, Problem> {
 }
 
 /// By its first bytes: the name of a file proves nothing, and a wrong type could be run by a browser.
-fn media_type(bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn media_type(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => Some("image/png"),
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
@@ -198,7 +296,7 @@ mod tests {
         let apps = catalogue.apps();
         assert_eq!(apps.len(), 1);
         assert_eq!(apps[0].picture.as_deref(), Some("/v1/apps/good/picture"));
-        assert!(catalogue.package("good").unwrap().dir.ends_with("a"));
+        assert!(matches!(&catalogue.package("good").unwrap().source, Source::Directory(dir) if dir.ends_with("a")));
         let problem = catalogue.package("Not A Name").unwrap_err();
         assert_eq!(problem.status, 404);
         assert!(Catalogue::read(&[dir.path().join("missing")]).is_err());
@@ -208,7 +306,7 @@ mod tests {
     fn a_picture_is_what_its_bytes_are_and_lies_in_the_package() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "kite.toml", GOOD.as_bytes());
-        let package = |catalogue: &Catalogue| picture(catalogue.package("good").unwrap());
+        let package = |catalogue: &Catalogue| picture(&catalogue.package("good").unwrap(), dir.path());
         let catalogue = Catalogue::read(&[dir.path().to_owned()]).unwrap();
         assert_eq!(package(&catalogue).unwrap_err().status, 404, "no such file");
         write(dir.path(), "picture.png", b"<svg onload=alert(1)>");

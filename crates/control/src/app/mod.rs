@@ -8,8 +8,10 @@ pub(crate) mod catalogue;
 pub(crate) mod offers;
 pub(crate) mod players;
 pub(crate) mod rate;
+pub(crate) mod releases;
 pub(crate) mod sessions;
 pub(crate) mod token;
+pub(crate) mod uploads;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,7 @@ use self::admission::Refused;
 use self::catalogue::Catalogue;
 use self::rate::RateLimit;
 use self::token::{NoRandomness, TokenHash};
+use self::uploads::Uploads;
 use crate::coordinator::Coordinator;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
@@ -34,6 +37,7 @@ pub(crate) struct Plane {
     pub(crate) store: Store,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) coordinator: Arc<Coordinator>,
+    pub(crate) uploads: Uploads,
     /// Of the operator's token.
     pub(crate) operator: TokenHash,
     /// How often an address may create sessions.

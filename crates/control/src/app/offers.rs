@@ -87,7 +87,8 @@ impl Plane {
         };
         loop {
             match session.state {
-                SessionState::Reserved | SessionState::Preparing { stage: PrepareStage::Streamer } => {}
+                SessionState::Reserved
+                | SessionState::Preparing { stage: PrepareStage::Content | PrepareStage::Streamer } => {}
                 SessionState::Preparing { stage: PrepareStage::Game }
                 | SessionState::Ready { .. }
                 | SessionState::Connected { .. }

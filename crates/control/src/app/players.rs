@@ -28,7 +28,7 @@ impl Plane {
                 taken.map_err(|wait| too_often("Players were created", wait))?;
                 true
             }
-            Caller::Nobody | Caller::Session(_) | Caller::Player(_) => operator(caller).map(|()| false)?,
+            Caller::Nobody | Caller::Session(_) | Caller::Player(_) | Caller::Tenant(_) => operator(caller).map(|()| false)?,
         };
         let (token, hash) = new_player_token().map_err(no_randomness)?;
         let created_at = now();
@@ -94,7 +94,7 @@ fn play(record: &SessionRecord, catalogue: &Catalogue) -> Play {
         session: record.id,
         app: record.app.clone(),
         title: catalogue.package(record.app.as_str()).ok().map(|package| package.manifest.title.clone()),
-        release: record.release.clone(),
+        release: record.release.map(|release| release.to_string()),
         node: record.node,
         started_at: record.created_at,
         ended_at: end.map(|(at, _, _)| at),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use api::content::STABLE;
 use api::id::{InstanceId, PlayerId, SessionId};
 use api::problem::{Problem, ProblemKind};
 use api::rest::{CreateSession, CreatedSession, Session, SessionList, SessionStatistics};
@@ -40,7 +41,7 @@ impl Plane {
             // He made himself while guests could play: the operator has closed the house since.
             Caller::Player(_) => return Err(ProblemKind::Forbidden.because("Guests may not play here any more.")),
             Caller::Nobody if self.settings.guests => None,
-            Caller::Nobody | Caller::Session(_) => operator(caller).map(|()| None)?,
+            Caller::Nobody | Caller::Session(_) | Caller::Tenant(_) => operator(caller).map(|()| None)?,
         };
         Ok(Asker { address, player_id, most: Some(self.settings.limits.sessions_per_player) })
     }
@@ -56,7 +57,8 @@ impl Plane {
         if self.is_stopping() {
             return Err(Refused::Stopping.problem());
         }
-        let package = self.catalogue.package(request.app.as_str())?;
+        let channel = request.channel.as_deref().unwrap_or(STABLE);
+        let package = self.catalogue.on_channel(request.app.as_str(), channel)?;
         let range = package.manifest.spec;
         let spec = request.spec.unwrap_or(range.default);
         range.check(spec).map_err(|error| ProblemKind::SpecOutOfRange.because(format!("The spec's {error}.")))?;
@@ -77,7 +79,7 @@ impl Plane {
             address: asker.address,
             player_id: asker.player_id,
             node: node.id(),
-            release: None,
+            release: package.release(),
             state: SessionState::Reserved,
             observed: false,
             first_frame: false,

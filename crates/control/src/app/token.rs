@@ -79,6 +79,18 @@ pub(crate) fn is_of_player(text: &str) -> bool {
     text.strip_prefix(PLAYER_PREFIX).is_some_and(|rest| rest.starts_with('_'))
 }
 
+/// A new tenant's token and its hash.
+pub(crate) fn new_tenant_token() -> Result<(String, TokenHash), NoRandomness> {
+    let text = token("ktn")?;
+    let hash = TokenHash(blake3::hash(text.as_bytes()));
+    Ok((text, hash))
+}
+
+/// True for a text that could only be a tenant's token.
+pub(crate) fn is_of_tenant(text: &str) -> bool {
+    text.starts_with("ktn_")
+}
+
 /// Reads the operator's token, or makes one at the first start, readable by its owner alone.
 pub(crate) fn operator_token(path: &Path) -> io::Result<TokenHash> {
     let text = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use api::id::{InstanceId, NodeId, SessionId};
+use api::content::ReplicaState;
+use api::id::{ContentId, InstanceId, NodeId, SessionId};
 use api::node::{Capacity, ObservedNode, OfferFailure};
 use api::rest::{Session, SessionStatistics};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -35,6 +36,14 @@ impl NodeView {
     pub(crate) fn id(&self) -> Option<NodeId> {
         match self {
             Self::Seen(node) => Some(node.node),
+            Self::Awaited | Self::Gone => None,
+        }
+    }
+
+    /// What a release is doing on its site.
+    pub(crate) fn replica(&self, content: &ContentId) -> Option<ReplicaState> {
+        match self {
+            Self::Seen(node) => node.replicas.iter().find(|one| one.content == *content).map(|one| one.state.clone()),
             Self::Awaited | Self::Gone => None,
         }
     }

@@ -78,7 +78,14 @@ async fn send_desired(link: &mut impl NodeLink, plane: &Plane) {
             return;
         }
     };
-    let desired = desired(&live, &plane.catalogue, &plane.settings.limits);
+    let placements = match plane.store.placements().await {
+        Ok(placements) => placements,
+        Err(error) => {
+            error!(error = &error as &dyn std::error::Error, "what shall be could not be read");
+            return;
+        }
+    };
+    let desired = desired(&live, &placements, &plane.catalogue, &plane.settings.limits);
     match timeout(SEND_LIMIT, link.send(ToNode::Desired(desired))).await {
         Ok(Ok(())) => {}
         // `receive` says the same in a moment.

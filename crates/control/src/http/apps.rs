@@ -1,9 +1,7 @@
 //! The catalogue.
 
-use std::sync::Arc;
-
 use api::manifest::AppName;
-use api::problem::{Problem, ProblemKind};
+use api::problem::Problem;
 use api::rest::{App, AppList};
 use axum::body::Body;
 use axum::extract::State;
@@ -33,7 +31,8 @@ pub(super) async fn list(State(edge): State<Edge>) -> JsonOut<AppList> {
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn one(State(edge): State<Edge>, Params(name): Params<String>) -> Result<JsonOut<App>, Refusal> {
-    Ok(JsonOut(catalogue::app(edge.plane.catalogue.package(&name)?)))
+    let package = edge.plane.catalogue.package(&name)?;
+    Ok(JsonOut(catalogue::app(&package)))
 }
 
 /// An app's picture: PNG, JPEG or WebP.
@@ -44,12 +43,7 @@ pub(super) async fn one(State(edge): State<Edge>, Params(name): Params<String>) 
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn picture(State(edge): State<Edge>, Params(name): Params<String>) -> Result<Response<Body>, Refusal> {
-    let catalogue = Arc::clone(&edge.plane.catalogue);
-    let read = tokio::task::spawn_blocking(move || catalogue::picture(catalogue.package(&name)?));
-    let picture = read.await.map_err(|error| {
-        tracing::error!(%error, "reading a picture failed");
-        ProblemKind::Internal.plain()
-    })??;
+    let picture = edge.plane.picture(&name).await?;
     let headers = [
         (CONTENT_TYPE, picture.media_type),
         (CACHE_CONTROL, "public, max-age=300"),

@@ -23,6 +23,9 @@ use crate::app::access::Caller;
 /// How long a body may take. 64 KiB at 100 kbit/s take five seconds.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a parcel of an upload may take: 17 MB at half a megabit a second.
+const BYTES_LIMIT: Duration = Duration::from_secs(300);
+
 /// Longest parser's message that is passed on, in characters: it may quote the body.
 const MAX_DETAIL: usize = 200;
 
@@ -72,6 +75,20 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     match token {
         Some(token) => Ok(Some(token)),
         None => Err(ProblemKind::TokenMissing.because("The Authorization header holds no bearer token.")),
+    }
+}
+
+/// Bytes of somebody who may send them: read when the token is that of the operator or of a tenant alone.
+pub(super) struct BytesIn<const MOST: usize>(pub(super) Bytes);
+
+impl<const MOST: usize> FromRequest<Edge> for BytesIn<MOST> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &Edge) -> Result<Self, Refusal> {
+        let caller = state.plane.caller(bearer(request.headers())?).await?;
+        state.plane.tenant_of(&caller)?;
+        expect_type(request.headers(), "application/octet-stream")?;
+        read_within(request.into_body(), MOST, BYTES_LIMIT).await.map(Self)
     }
 }
 
@@ -136,6 +153,10 @@ fn expect_type(headers: &HeaderMap, expected: &'static str) -> Result<(), Refusa
 }
 
 async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    read_within(body, limit, BODY_LIMIT).await
+}
+
+async fn read_within(body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     let too_large = || Refusal(ProblemKind::TooLarge.because(format!("The body has more than {limit} bytes.")));
     let mut stream = body.into_data_stream();
     let mut bytes = BytesMut::new();
@@ -149,6 +170,6 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
         }
         Ok(bytes.freeze())
     };
-    let slow = |_elapsed| Refusal(ProblemKind::InvalidRequest.because("The body took more than ten seconds."));
-    timeout(BODY_LIMIT, all).await.map_err(slow)?
+    let slow = |_elapsed| Refusal(ProblemKind::InvalidRequest.because("The body took too long."));
+    timeout(time, all).await.map_err(slow)?
 }

@@ -3,6 +3,7 @@
 //! Deliberately absent: decisions; those are `app/`'s.
 
 mod apps;
+mod content;
 mod extract;
 mod guard;
 mod link;
@@ -59,6 +60,18 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(link::open))
         .routes(routes!(whep::offer))
         .routes(routes!(whep::remove))
+        .routes(routes!(content::create_tenant))
+        .routes(routes!(content::create_upload))
+        .routes(routes!(content::known))
+        .routes(routes!(content::signatures))
+        .routes(routes!(content::parcel))
+        .routes(routes!(content::finish))
+        .routes(routes!(content::abandon))
+        .routes(routes!(content::releases))
+        .routes(routes!(content::channels))
+        .routes(routes!(content::promote))
+        .routes(routes!(content::roll_back))
+        .routes(routes!(content::replica, content::set_replica))
 }
 
 /// The whole server as one router.

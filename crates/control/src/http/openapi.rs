@@ -18,6 +18,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
     ),
     tags(
         (name = "apps", description = "What can be played."),
+        (name = "content", description = "Uploads, releases, channels, copies on sites."),
         (name = "sessions", description = "Plays."),
         (name = "players", description = "Who plays, and what he played."),
         (name = "whep", description = "The stream's offer and answer."),
@@ -40,6 +41,7 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     );
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("session_token", bearer("Of one session; creating it returns the token."));
+    components.add_security_scheme("tenant_token", bearer("Of one tenant; creating it returns the token."));
     components.add_security_scheme("player_token", bearer("Of one player; creating him returns the token."));
     components.add_security_scheme("operator_token", bearer("Of the operator; in the data directory."));
     components.add_security_scheme("link_token", SecurityScheme::ApiKey(ApiKey::Header(link)));

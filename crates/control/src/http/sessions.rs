@@ -81,7 +81,7 @@ pub(super) async fn end(
 ) -> Result<JsonOut<Session>, Refusal> {
     let reason = match caller {
         Caller::Operator => EndReason::EndedByOperator,
-        Caller::Nobody | Caller::Session(_) | Caller::Player(_) => EndReason::PlayerLeft,
+        Caller::Nobody | Caller::Session(_) | Caller::Player(_) | Caller::Tenant(_) => EndReason::PlayerLeft,
     };
     let record = edge.plane.session_for(caller, &id).await?;
     Ok(JsonOut(edge.plane.end_session(&record, reason).await?))

@@ -1,16 +1,29 @@
 //! From the sessions that live to the instances that shall be. Pure.
 
-use api::node::{DesiredInstance, DesiredInstances};
+use api::content::ReplicaPolicy;
+use api::node::{DesiredInstance, DesiredInstances, DesiredReplica, PackageSource};
 use api::session::SessionState;
 
-use crate::app::catalogue::Catalogue;
+use crate::app::catalogue::{Catalogue, Source};
 use crate::settings::Limits;
 use crate::store::SessionRecord;
 
 /// All instances that shall be.
-pub(crate) fn desired(live: &[SessionRecord], catalogue: &Catalogue, limits: &Limits) -> DesiredInstances {
+pub(crate) fn desired(
+    live: &[SessionRecord],
+    placements: &[(String, u32, String, ReplicaPolicy)],
+    catalogue: &Catalogue,
+    limits: &Limits,
+) -> DesiredInstances {
     let instances = live.iter().filter_map(|record| instance(record, catalogue, limits)).collect();
-    DesiredInstances { instances }
+    let replicas = placements.iter().filter_map(|(app, release, _, policy)| {
+        let package = catalogue.played(&app.parse().ok()?, Some(*release))?;
+        match &package.source {
+            Source::Release { content, .. } => Some(DesiredReplica { content: content.clone(), policy: *policy }),
+            Source::Directory(_) => None,
+        }
+    });
+    DesiredInstances { instances, replicas: replicas.collect() }
 }
 
 fn instance(record: &SessionRecord, catalogue: &Catalogue, limits: &Limits) -> Option<DesiredInstance> {
@@ -23,14 +36,17 @@ fn instance(record: &SessionRecord, catalogue: &Catalogue, limits: &Limits) -> O
         | SessionState::Connected { .. }
         | SessionState::Reconnecting { .. } => None,
     };
-    // A claim is made for apps of the catalogue alone, and the catalogue does not change while the process lives.
-    let package = catalogue.package(record.app.as_str()).ok()?;
+    // A claim is made for packages of the catalogue alone; directories' do not change while the process lives, releases never.
+    let package = catalogue.played(&record.app, record.release)?;
     let seconds = |duration: std::time::Duration| u32::try_from(duration.as_secs().max(1)).unwrap_or(u32::MAX);
     Some(DesiredInstance {
         instance: record.instance,
         epoch: record.epoch,
         manifest: Box::new(package.manifest.clone()),
-        package_dir: package.dir.clone(),
+        package: match &package.source {
+            Source::Directory(dir) => PackageSource::Directory { dir: dir.clone() },
+            Source::Release { content, .. } => PackageSource::Release { content: content.clone() },
+        },
         spec: record.spec,
         resizable: record.resizable,
         connect_timeout_s: seconds(limits.connect_timeout),

@@ -144,7 +144,8 @@ fn instance_of<'a>(node: &'a NodeView, record: &SessionRecord) -> Option<&'a Obs
 
 fn rules(plane: &Plane, record: &SessionRecord) -> Rules {
     let limits = &plane.settings.limits;
-    let game = plane.catalogue.package(record.app.as_str()).ok().map(|package| &package.manifest.session);
+    let package = plane.catalogue.played(&record.app, record.release);
+    let game = package.as_ref().map(|package| &package.manifest.session);
     let of_game = |seconds: Option<u32>| Duration::from_secs(u64::from(seconds.unwrap_or(0)));
     Rules {
         connect_timeout: limits.connect_timeout,

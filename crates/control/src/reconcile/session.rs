@@ -107,7 +107,9 @@ fn stop_reason(record: &SessionRecord) -> Option<EndReason> {
 }
 
 fn enter(record: &mut SessionRecord, state: SessionState, now: UtcTime) {
-    if discriminant(&record.state) != discriminant(&state) {
+    let content = SessionState::Preparing { stage: PrepareStage::Content };
+    let was_fetched = record.state == content && state != content;
+    if was_fetched || discriminant(&record.state) != discriminant(&state) {
         record.changed_at = now;
     }
     record.state = state;
@@ -118,7 +120,8 @@ fn observe(record: &mut SessionRecord, instance: &ObservedInstance, now: UtcTime
     let state = match &instance.state {
         InstanceState::Ended { reason, detail: _ } => end(*reason, now),
         // What was asked for stays asked for, until the node has done it.
-        InstanceState::StreamerStarting
+        InstanceState::ContentFetching
+        | InstanceState::StreamerStarting
         | InstanceState::GameStarting
         | InstanceState::Running { .. }
         | InstanceState::Stopping { .. }
@@ -126,6 +129,7 @@ fn observe(record: &mut SessionRecord, instance: &ObservedInstance, now: UtcTime
         {
             return;
         }
+        InstanceState::ContentFetching => SessionState::Preparing { stage: PrepareStage::Content },
         InstanceState::StreamerStarting => SessionState::Preparing { stage: PrepareStage::Streamer },
         InstanceState::GameStarting => SessionState::Preparing { stage: PrepareStage::Game },
         InstanceState::Running { first_frame } => {
@@ -162,6 +166,8 @@ fn overdue(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Op
         }
         _ if too_long => stop(EndReason::TimeLimit),
         SessionState::Reserved if in_state >= REPORT_LIMIT => stop(EndReason::NodeLost),
+        // Fetching takes as long as it takes; the node says when it fails.
+        SessionState::Preparing { stage: PrepareStage::Content } if !left_early => None,
         SessionState::Preparing { .. } if in_state >= rules.start_timeout + SLACK * 2 => stop(EndReason::StartTimeout),
         SessionState::Ready { connect_until } if now.since(connect_until) >= SLACK => stop(EndReason::ConnectTimeout),
         SessionState::Reserved | SessionState::Preparing { .. } | SessionState::Ready { .. } => {

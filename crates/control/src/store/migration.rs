@@ -1,5 +1,7 @@
 //! The schema, one step a migration. A step that was released is never changed.
 
+mod content;
+
 use sea_orm_migration::prelude::*;
 
 pub(super) struct Migrator;
@@ -7,7 +9,7 @@ pub(super) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(CreateSession), Box::new(CreatePlayer)]
+        vec![Box::new(CreateSession), Box::new(CreatePlayer), Box::new(content::CreateContent)]
     }
 }
 

@@ -3,9 +3,11 @@
 //! Every change of a session is one transaction that reads the row, asks a pure function what it shall become, and writes
 //! it; nobody writes a row that he has not just read. Writers queue in front of one connection, readers have their own.
 
+mod content;
 mod entity;
 mod migration;
 mod player;
+mod save;
 mod session;
 
 use std::path::Path;
@@ -18,7 +20,9 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
+pub(crate) use self::content::{ChannelRecord, LiveContent, NewRelease, Owner, ReleaseRecord, UploadRecord};
 pub(crate) use self::player::{Erased, PlayerRecord};
+pub(crate) use self::save::{ChosenSave, SaveRecord, SaveRefusal, SaveRule, SessionSave};
 pub(crate) use self::session::{Changed, Claimed, SessionRecord, Usage};
 
 /// The database's file in the data directory.

@@ -36,7 +36,7 @@ pub(crate) struct SessionRecord {
     /// Which machine runs it.
     pub(crate) node: Option<NodeId>,
     /// Which release of the app is played; `None` where apps have none.
-    pub(crate) release: Option<String>,
+    pub(crate) release: Option<u32>,
     pub(crate) state: SessionState,
     /// True as soon as the node reported the instance.
     pub(crate) observed: bool,
@@ -246,6 +246,7 @@ fn state_columns(state: &SessionState) -> (&'static str, Option<&'static str>, O
     let word = state.name();
     match *state {
         SessionState::Reserved => (word, None, None, None),
+        SessionState::Preparing { stage: PrepareStage::Content } => (word, Some("content"), None, None),
         SessionState::Preparing { stage: PrepareStage::Streamer } => (word, Some("streamer"), None, None),
         SessionState::Preparing { stage: PrepareStage::Game } => (word, Some("game"), None, None),
         SessionState::Ready { connect_until: at }
@@ -274,7 +275,7 @@ fn to_row(record: &SessionRecord) -> Model {
         address: record.address.clone(),
         player_id: record.player_id.map(|id| id.to_string()),
         node: record.node.map(|id| id.to_string()),
-        release: record.release.clone(),
+        release: record.release.map(|release| release.to_string()),
         state: state.to_owned(),
         stage: stage.map(str::to_owned),
         instant: instant.map(UtcTime::unix_ms),
@@ -317,7 +318,7 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
         address: row.address.clone(),
         player_id: id(row.player_id.as_deref(), "player_id")?,
         node: id(row.node.as_deref(), "node")?,
-        release: row.release.clone(),
+        release: row.release.as_ref().map(|text| text.parse().map_err(|_no_number| "release")).transpose()?,
         state: read_state(row)?,
         observed: row.observed,
         first_frame: row.first_frame,
@@ -336,6 +337,7 @@ fn read_state(row: &Model) -> Result<SessionState, &'static str> {
     match row.state.as_str() {
         "reserved" => Ok(SessionState::Reserved),
         "preparing" => match row.stage.as_deref() {
+            Some("content") => Ok(SessionState::Preparing { stage: PrepareStage::Content }),
             Some("streamer") => Ok(SessionState::Preparing { stage: PrepareStage::Streamer }),
             Some("game") => Ok(SessionState::Preparing { stage: PrepareStage::Game }),
             Some(_) | None => Err("stage"),

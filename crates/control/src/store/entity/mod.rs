@@ -1,4 +1,15 @@
 //! The tables as SeaORM sees them.
 
+pub(super) mod app;
+pub(super) mod channel_change;
+pub(super) mod placement;
 pub(super) mod player;
+pub(super) mod release;
+pub(super) mod save;
+pub(super) mod save_parent;
 pub(super) mod session;
+pub(super) mod tenant;
+pub(super) mod upload;
+pub(super) mod upload_pack;
+pub(super) mod upload_root;
+pub(super) mod session_save;

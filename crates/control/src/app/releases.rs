@@ -1,0 +1,207 @@
+//! Releases, the channels that point to them, and their copies on sites.
+
+use api::content::{
+    Channel, ChannelList, CreateTenant, CreatedTenant, Release, ReleaseList, Replica, ReplicaPolicy, ReplicaState,
+    SetReplica,
+};
+use api::manifest::AppName;
+use api::problem::{Problem, ProblemKind};
+use tracing::info;
+
+use super::access::{Caller, operator};
+use super::catalogue::{self, Picture, Released, Source, media_type};
+use super::token::new_tenant_token;
+use super::uploads::channel_name;
+use super::{Plane, broken, no_randomness, now};
+use crate::store::{ChannelRecord, Owner, ReleaseRecord};
+
+/// Whose the operator's own apps are. No tenant can be called so: the name has a character too many.
+pub(crate) const OPERATOR_TENANT: &str = "@operator";
+
+/// The one site of an installation without a fleet.
+pub(crate) const LOCAL_SITE: &str = "local";
+
+pub(super) fn view(record: &ReleaseRecord, channels: &[ChannelRecord]) -> Release {
+    let points = |channel: &&ChannelRecord| channel.app == record.app && channel.release == record.number;
+    Release {
+        app: record.app.clone(),
+        number: record.number,
+        content: record.content.clone(),
+        bytes: record.bytes,
+        files: record.files,
+        created_at: record.created_at,
+        channels: channels.iter().filter(points).map(|channel| channel.name.clone()).collect(),
+    }
+}
+
+impl Plane {
+    /// Takes releases and channels from the database into the catalogue.
+    pub(crate) async fn refresh_catalogue(&self) -> Result<(), Problem> {
+        let releases = self.store.releases().await.map_err(broken)?;
+        let channels = self.store.channels().await.map_err(broken)?;
+        self.catalogue.set_released(Released::new(releases, channels));
+        Ok(())
+    }
+
+    /// An app's picture, as players see it.
+    pub(crate) async fn picture(&self, name: &str) -> Result<Picture, Problem> {
+        let package = self.catalogue.package(name)?;
+        let (number, app) = match &package.source {
+            Source::Release { number, .. } => (*number, package.manifest.name.clone()),
+            Source::Directory(dir) => {
+                let dir = dir.clone();
+                let read = tokio::task::spawn_blocking(move || catalogue::picture(&package, &dir)).await;
+                return read.map_err(|error| {
+                    tracing::error!(%error, "reading a picture failed");
+                    ProblemKind::Internal.plain()
+                })?;
+            }
+        };
+        let missing = || ProblemKind::PictureMissing.because(format!("`{app}` has no picture."));
+        let bytes = self.store.picture(&app, number).await.map_err(broken)?.ok_or_else(missing)?;
+        let media_type = media_type(&bytes).ok_or_else(missing)?;
+        Ok(Picture { media_type, bytes })
+    }
+
+    /// The tenant that a caller works for.
+    pub(crate) fn tenant_of(&self, caller: &Caller) -> Result<String, Problem> {
+        match caller {
+            Caller::Operator => Ok(OPERATOR_TENANT.to_owned()),
+            Caller::Tenant(name) => Ok(name.clone()),
+            Caller::Nobody => Err(ProblemKind::TokenMissing.because("This is for tenants and the operator.")),
+            Caller::Session(_) | Caller::Player(_) => {
+                Err(ProblemKind::Forbidden.because("This is for tenants and the operator, not for players."))
+            }
+        }
+    }
+
+    /// The tenant for whom the caller may upload this app.
+    pub(super) async fn may_upload(&self, caller: &Caller, app: &AppName) -> Result<String, Problem> {
+        let tenant = self.tenant_of(caller)?;
+        match self.store.owner(app).await.map_err(broken)? {
+            Owner::Nobody => Ok(tenant),
+            Owner::Tenant(owner) if caller.is_operator() || owner == tenant => Ok(owner),
+            Owner::Tenant(_) => {
+                Err(ProblemKind::Forbidden.because("An app of this name is another tenant's: choose another name."))
+            }
+        }
+    }
+
+    /// An app of the caller's; what is another tenant's does not exist for him.
+    async fn own_app(&self, caller: &Caller, app: &str) -> Result<AppName, Problem> {
+        let tenant = self.tenant_of(caller)?;
+        let unknown = || {
+            let name: String = app.chars().take(60).collect();
+            ProblemKind::AppUnknown.because(format!("No app with releases is called `{name}`."))
+        };
+        let name: AppName = app.parse().map_err(|_no_name| unknown())?;
+        match self.store.owner(&name).await.map_err(broken)? {
+            Owner::Tenant(owner) if caller.is_operator() || owner == tenant => Ok(name),
+            Owner::Tenant(_) | Owner::Nobody => Err(unknown()),
+        }
+    }
+
+    async fn own_release(&self, caller: &Caller, app: &str, number: &str) -> Result<ReleaseRecord, Problem> {
+        let name = self.own_app(caller, app).await?;
+        let releases = self.store.releases_of(&name).await.map_err(broken)?;
+        let found = number.parse().ok().and_then(|number: u32| releases.into_iter().find(|one| one.number == number));
+        found.ok_or_else(|| ProblemKind::ReleaseUnknown.because(format!("`{name}` has no such release.")))
+    }
+
+    /// Makes a tenant.
+    pub(crate) async fn create_tenant(&self, caller: &Caller, request: CreateTenant) -> Result<CreatedTenant, Problem> {
+        operator(caller)?;
+        let (token, hash) = new_tenant_token().map_err(no_randomness)?;
+        if !self.store.add_tenant(&request.name, hash.bytes(), now()).await.map_err(broken)? {
+            return Err(ProblemKind::NameTaken.because(format!("There is a tenant called `{}`.", request.name)));
+        }
+        info!(tenant = %request.name, "tenant made");
+        Ok(CreatedTenant { name: request.name, token })
+    }
+
+    /// An app's releases.
+    pub(crate) async fn releases(&self, caller: &Caller, app: &str) -> Result<ReleaseList, Problem> {
+        let name = self.own_app(caller, app).await?;
+        let channels = self.store.channels().await.map_err(broken)?;
+        let releases = self.store.releases_of(&name).await.map_err(broken)?;
+        Ok(ReleaseList { releases: releases.iter().map(|record| view(record, &channels)).collect() })
+    }
+
+    /// An app's channels.
+    pub(crate) async fn channels(&self, caller: &Caller, app: &str) -> Result<ChannelList, Problem> {
+        let name = self.own_app(caller, app).await?;
+        let channels = self.store.channels().await.map_err(broken)?;
+        let shown = channels.into_iter().filter(|channel| channel.app == name).map(|channel| Channel {
+            name: channel.name,
+            release: channel.release,
+            changed_at: channel.changed_at,
+        });
+        Ok(ChannelList { channels: shown.collect() })
+    }
+
+    /// Points a channel to a release: who starts now gets it, who plays goes on with his.
+    pub(crate) async fn promote(
+        &self,
+        caller: &Caller,
+        app: &str,
+        channel: &str,
+        release: u32,
+    ) -> Result<ChannelList, Problem> {
+        let record = self.own_release(caller, app, &release.to_string()).await?;
+        let channel = channel_name(channel)?;
+        self.store.set_channel(&record.app, &channel, record.number, now()).await.map_err(broken)?;
+        info!(app = %record.app, channel, release, "channel changed");
+        self.refresh_catalogue().await?;
+        self.channels(caller, app).await
+    }
+
+    /// Points a channel back to the release before.
+    pub(crate) async fn roll_back(&self, caller: &Caller, app: &str, channel: &str) -> Result<ChannelList, Problem> {
+        let name = self.own_app(caller, app).await?;
+        let channel = channel_name(channel)?;
+        let back = self.store.roll_back(&name, &channel, now()).await.map_err(broken)?;
+        let release = back.ok_or_else(|| {
+            ProblemKind::ReleaseUnknown.because(format!("The channel `{channel}` never pointed to another release."))
+        })?;
+        info!(app = %name, channel, release, "channel rolled back");
+        self.refresh_catalogue().await?;
+        self.channels(caller, app).await
+    }
+
+    fn check_site(site: &str) -> Result<(), Problem> {
+        if site == LOCAL_SITE {
+            return Ok(());
+        }
+        Err(ProblemKind::PathUnknown.because(format!("There is one site here, and it is called `{LOCAL_SITE}`.")))
+    }
+
+    /// How a release is doing on a site.
+    pub(crate) async fn replica(&self, caller: &Caller, app: &str, number: &str, site: &str) -> Result<Replica, Problem> {
+        Self::check_site(site)?;
+        let record = self.own_release(caller, app, number).await?;
+        let placements = self.store.placements().await.map_err(broken)?;
+        let wanted = placements.into_iter().find(|(app, release, on, _)| {
+            app == record.app.as_str() && *release == record.number && on == site
+        });
+        let policy = wanted.map_or(ReplicaPolicy::default(), |(.., policy)| policy);
+        let state = self.coordinator.node().replica(&record.content).unwrap_or(ReplicaState::Absent);
+        Ok(Replica { site: site.to_owned(), policy, state })
+    }
+
+    /// Says how much a release is wanted on a site.
+    pub(crate) async fn set_replica(
+        &self,
+        caller: &Caller,
+        app: &str,
+        number: &str,
+        site: &str,
+        request: SetReplica,
+    ) -> Result<Replica, Problem> {
+        Self::check_site(site)?;
+        let record = self.own_release(caller, app, number).await?;
+        self.store.set_placement(&record.app, record.number, site, request.policy).await.map_err(broken)?;
+        info!(app = %record.app, release = record.number, site, policy = ?request.policy, "placement changed");
+        self.coordinator.want();
+        self.replica(caller, app, number, site).await
+    }
+}
