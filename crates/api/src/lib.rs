@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod node;
 pub mod problem;
 pub mod rest;
+pub mod saves;
 pub mod session;
 pub mod spec;
 pub mod streamer;

@@ -112,6 +112,9 @@ problems! {
     /// No such peer.
     PeerUnknown, "peer_unknown", 404, "There is no such peer",
         "Use the Location that the offer's answer returned.";
+    /// No such version of a save.
+    SaveUnknown, "save_unknown", 404, "There is no such version of a save",
+        "GET /v1/players/me/saves lists the versions.";
     /// No such release.
     ReleaseUnknown, "release_unknown", 404, "There is no such release",
         "GET /v1/apps/{app}/releases lists the releases.";
@@ -130,6 +133,12 @@ problems! {
     /// The player has a session that lives.
     PlayerBusy, "player_busy", 409, "The player has a running session",
         "End the session, wait until it has ended, and try again.";
+    /// Another session of the same player and app lives.
+    SaveInUse, "save_in_use", 409, "Your save is in use",
+        "End your other session of this game first.";
+    /// The player's save went on in several ways.
+    SaveConflict, "save_conflict", 409, "Your save has several newest versions",
+        "Send `save` with the id of the version to go on with; GET /v1/players/me/saves lists them.";
     /// The name is another's.
     NameTaken, "name_taken", 409, "The name is taken",
         "Choose another name.";
@@ -142,6 +151,9 @@ problems! {
     /// The app cannot be played at this spec.
     SpecOutOfRange, "spec_out_of_range", 422, "The app is not offered at this spec",
         "Choose a spec inside of the range that GET /v1/apps returns.";
+    /// What was brought is no save of this app.
+    InvalidSave, "invalid_save", 422, "This cannot be a save of this app",
+        "Send a tar archive with the top directories `home` and `base`, as the archive of a version has them.";
     /// What was uploaded is no package that could be played.
     InvalidPackage, "invalid_package", 422, "The package cannot become a release",
         "Correct what the detail names and push again: what arrived need not be sent again.";

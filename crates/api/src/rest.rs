@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UtcTime;
-use crate::id::{NodeId, PlayerId, SessionId};
+use crate::id::{NodeId, PlayerId, SaveId, SessionId};
 use crate::manifest::{AppName, InputProfile};
 use crate::session::{EndReason, Party, SessionState};
 use crate::spec::{SpecRange, StreamSpec};
@@ -64,6 +64,9 @@ pub struct CreateSession {
     /// The channel whose release is played; `stable` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// The version of the player's save to begin with; the newest one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub save: Option<SaveId>,
     /// How; the app's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<StreamSpec>,

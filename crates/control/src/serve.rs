@@ -32,6 +32,9 @@ use crate::store::{Store, StoreError};
 /// The operator's token in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator-token";
 
+/// The key that those of all saves are made from. Lost, no save can be read any more: it belongs into the operator's backup.
+const SAVE_KEY_FILE: &str = "save-key";
+
 /// Taken for as long as the process lives.
 const LOCK_FILE: &str = "control.lock";
 
@@ -123,6 +126,9 @@ pub async fn serve(
     let catalogue = read_catalogue(&settings).await?;
     let store = Store::open(&settings.data_dir).await.map_err(database)?;
     let content = content::Store::open(&settings.content).map_err(ServeError::Content)?;
+    let key_path = settings.data_dir.join(SAVE_KEY_FILE);
+    let save_key = token::save_key(&key_path)
+        .map_err(|source| ServeError::DataDir { path: key_path.clone(), source })?;
     let listen = |source| ServeError::Listen { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
@@ -134,6 +140,7 @@ pub async fn serve(
         store,
         catalogue: Arc::new(catalogue),
         uploads: Uploads::new(content),
+        save_key,
         coordinator: Arc::new(Coordinator::new(offers_in)),
         operator,
         creations: RateLimit::new(creations),

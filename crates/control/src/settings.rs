@@ -73,6 +73,10 @@ pub struct Limits {
     pub session_length: Duration,
     /// How long a ready session waits for its player.
     pub connect_timeout: Duration,
+    /// Bytes of one version of a save.
+    pub save_bytes: u64,
+    /// Files of one version of a save.
+    pub save_files: u64,
     /// How long a session waits for a lost player.
     pub reconnect_grace: Duration,
     /// How long a session that was never played outlives its last link. A page that reloads needs a second or two;
@@ -98,6 +102,8 @@ impl Default for Limits {
             offers_per_minute: 30,
             session_length: Duration::from_secs(8 * 3600),
             connect_timeout: Duration::from_secs(60),
+            save_bytes: content::saves::Limits::DEFAULT_BYTES,
+            save_files: content::saves::Limits::DEFAULT_FILES,
             reconnect_grace: Duration::from_secs(60),
             link_grace: Duration::from_secs(20),
             token_lifetime: Duration::from_secs(9 * 3600),

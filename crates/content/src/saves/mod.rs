@@ -14,6 +14,7 @@
 //! Deliberately absent: the history of versions, players, sessions.
 
 mod archive;
+mod archive_file;
 mod capture;
 mod patterns;
 mod restore;
@@ -22,6 +23,7 @@ mod walk;
 use std::path::Path;
 
 pub use archive::{Archive, ArchiveError, SaveContent};
+pub use archive_file::ArchiveFileError;
 pub use capture::{CaptureError, Captured, Fingerprint, LeftOut, SETTLE, capture, capture_stable, fingerprint};
 pub use patterns::{MAX_PATTERNS, Pattern, PatternError, Place, SavePaths};
 pub use restore::restore_save;

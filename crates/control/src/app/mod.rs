@@ -9,6 +9,7 @@ pub(crate) mod offers;
 pub(crate) mod players;
 pub(crate) mod rate;
 pub(crate) mod releases;
+pub(crate) mod saves;
 pub(crate) mod sessions;
 pub(crate) mod token;
 pub(crate) mod uploads;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use api::clock::UtcTime;
 use api::problem::{Problem, ProblemKind};
+use content::SealKey;
 use api::rest::{Health, HealthStatus, MAX_SDP_BYTES, ServiceLimits};
 
 use self::admission::Refused;
@@ -38,6 +40,8 @@ pub(crate) struct Plane {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) coordinator: Arc<Coordinator>,
     pub(crate) uploads: Uploads,
+    /// From which the keys of all saves are made.
+    pub(crate) save_key: SealKey,
     /// Of the operator's token.
     pub(crate) operator: TokenHash,
     /// How often an address may create sessions.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use api::content::STABLE;
+use api::manifest::ConcurrentSaves;
 use api::id::{InstanceId, PlayerId, SessionId};
 use api::problem::{Problem, ProblemKind};
 use api::rest::{CreateSession, CreatedSession, Session, SessionList, SessionStatistics};
@@ -16,7 +17,7 @@ use super::token::new_session_token;
 use super::{Plane, broken, no_randomness, now};
 use crate::coordinator::NodeView;
 use crate::reconcile;
-use crate::store::{Claimed, SessionRecord};
+use crate::store::{Claimed, SessionRecord, SaveRule};
 
 /// Where the operator's sessions come from. No hash of an address looks like this.
 const OPERATOR_ADDRESS: &str = "operator";
@@ -90,7 +91,12 @@ impl Plane {
             token_hash: hash.bytes(),
             token_expires_at: created_at.plus(self.settings.limits.token_lifetime),
         };
-        self.claim(&record, &node, asker.most).await?;
+        let saves = &package.manifest.saves;
+        let saves = (saves.are_kept() && record.player_id.is_some()).then_some(SaveRule {
+            may_branch: saves.concurrent == ConcurrentSaves::Branch,
+            chosen: request.save,
+        });
+        self.claim(&record, &node, asker.most, saves).await?;
         self.coordinator.want();
         let (session, app) = (record.id, &record.app);
         info!(%session, %app, instance = %record.instance, "session created");
@@ -104,10 +110,16 @@ impl Plane {
     }
 
     /// Takes a place for a session.
-    async fn claim(&self, record: &SessionRecord, node: &NodeView, most: Option<u32>) -> Result<(), Problem> {
+    async fn claim(
+        &self,
+        record: &SessionRecord,
+        node: &NodeView,
+        most: Option<u32>,
+        saves: Option<SaveRule>,
+    ) -> Result<(), Problem> {
         let room = self.coordinator.open(record.id);
         let most = most.unwrap_or(u32::MAX);
-        match self.store.claim(record, |usage| admit(node, usage, record.spec, most)).await.map_err(broken)? {
+        match self.store.claim(record, saves, |usage| admit(node, usage, record.spec, most)).await.map_err(broken)? {
             Claimed::Yes => {
                 room.keep();
                 Ok(())
@@ -116,6 +128,7 @@ impl Plane {
                 info!(app = %record.app, reason = refused.sentence(), "session refused");
                 Err(refused.problem())
             }
+            Claimed::Save(refused) => Err(refused.problem()),
             Claimed::PlayerGone => Err(ProblemKind::TokenUnknown.because("The player was erased.")),
         }
     }

@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use content::SealKey;
+
 use api::rest::{PlayerToken, SessionToken};
 
 /// What a player's token begins with.
@@ -89,6 +91,25 @@ pub(crate) fn new_tenant_token() -> Result<(String, TokenHash), NoRandomness> {
 /// True for a text that could only be a tenant's token.
 pub(crate) fn is_of_tenant(text: &str) -> bool {
     text.starts_with("ktn_")
+}
+
+/// Reads the key of all saves, or makes one at the first start, readable by its owner alone.
+pub(crate) fn save_key(path: &Path) -> io::Result<SealKey> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let key = random().map_err(io::Error::other)?;
+            file.write_all(&key)?;
+            file.sync_all()?;
+            Ok(SealKey::new(key))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(64).read_to_end(&mut bytes)?;
+            let wrong = |_bytes| io::Error::new(io::ErrorKind::InvalidData, "the file holds no key: restore it from a backup");
+            Ok(SealKey::new(bytes.try_into().map_err(wrong)?))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads the operator's token, or makes one at the first start, readable by its owner alone.

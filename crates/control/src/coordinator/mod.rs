@@ -77,6 +77,8 @@ struct Entry {
     offers: Bucket,
     /// The peer whose offer was answered last.
     peer: Option<String>,
+    /// Captures of its save that this process committed.
+    saved: u32,
 }
 
 impl Entry {
@@ -88,6 +90,7 @@ impl Entry {
             link_lost_at: None,
             offers: Bucket::default(),
             peer: None,
+            saved: 0,
         }
     }
 }
@@ -217,6 +220,18 @@ impl Coordinator {
     /// Takes the permission to send an offer, or says how long to wait for it.
     pub(crate) fn take_offer(&self, id: SessionId, rate: Rate) -> Result<(), Duration> {
         self.lock().get_mut(&id).map_or(Ok(()), |entry| entry.offers.take(rate, Instant::now()))
+    }
+
+    /// True when this process has not committed such a capture of the session.
+    pub(crate) fn is_new_save(&self, id: SessionId, sequence: u32) -> bool {
+        self.lock().get(&id).is_none_or(|entry| entry.saved < sequence)
+    }
+
+    /// Notes that a capture is a version.
+    pub(crate) fn save_committed(&self, id: SessionId, sequence: u32) {
+        if let Some(entry) = self.lock().get_mut(&id) {
+            entry.saved = entry.saved.max(sequence);
+        }
     }
 
     /// Notes the session's newest peer; an older one is gone with it.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::node::{FromNode, NodeLink, OfferFailure, ToNode};
+use api::id::SessionId;
+use api::node::{DesiredSaves, FromNode, NodeLink, OfferFailure, ToNode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, error, warn};
@@ -15,6 +16,7 @@ use super::{NodeView, OfferCommand};
 use crate::app::Plane;
 use crate::reconcile::desired::desired;
 use crate::stop::Stop;
+use crate::store::{SessionRecord, StoreError};
 
 /// How often everything is sent without a change. Shorter only costs copies; longer leaves a node that lost a message
 /// with old wishes for as long.
@@ -85,13 +87,34 @@ async fn send_desired(link: &mut impl NodeLink, plane: &Plane) {
             return;
         }
     };
-    let desired = desired(&live, &placements, &plane.catalogue, &plane.settings.limits);
+    let saves = match desired_saves(plane, &live).await {
+        Ok(saves) => saves,
+        Err(error) => {
+            error!(error = &error as &dyn std::error::Error, "what shall be could not be read");
+            return;
+        }
+    };
+    let desired = desired(&live, saves, &placements, &plane.catalogue, &plane.settings.limits);
     match timeout(SEND_LIMIT, link.send(ToNode::Desired(desired))).await {
         Ok(Ok(())) => {}
         // `receive` says the same in a moment.
         Ok(Err(closed)) => debug!(%closed, "what shall be could not be sent"),
         Err(_elapsed) => warn!("the node reads nothing"),
     }
+}
+
+async fn desired_saves(
+    plane: &Plane,
+    live: &[SessionRecord],
+) -> Result<BTreeMap<SessionId, DesiredSaves>, StoreError> {
+    let ids: Vec<SessionId> = live.iter().filter(|record| record.player_id.is_some()).map(|record| record.id).collect();
+    let mut desired = BTreeMap::new();
+    for (id, save) in plane.store.session_saves(&ids).await? {
+        if let Some(record) = live.iter().find(|record| record.id == id) {
+            desired.insert(id, plane.desired_saves(&record.app, &save).await?);
+        }
+    }
+    Ok(desired)
 }
 
 async fn send_offer(link: &mut impl NodeLink, pending: &mut Pending, request: u64, offer: OfferCommand) {

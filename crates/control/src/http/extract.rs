@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::Edge;
 use super::problem::Refusal;
-use crate::app::access::Caller;
+use crate::app::access::{Caller, own_player};
 
 /// How long a body may take. 64 KiB at 100 kbit/s take five seconds.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
@@ -88,6 +88,19 @@ impl<const MOST: usize> FromRequest<Edge> for BytesIn<MOST> {
         let caller = state.plane.caller(bearer(request.headers())?).await?;
         state.plane.tenant_of(&caller)?;
         expect_type(request.headers(), "application/octet-stream")?;
+        read_within(request.into_body(), MOST, BYTES_LIMIT).await.map(Self)
+    }
+}
+
+/// Bytes of a player, read when his token is good alone.
+pub(super) struct PlayerBytesIn<const MOST: usize>(pub(super) Bytes);
+
+impl<const MOST: usize> FromRequest<Edge> for PlayerBytesIn<MOST> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &Edge) -> Result<Self, Refusal> {
+        own_player(&state.plane.caller(bearer(request.headers())?).await?)?;
+        expect_type(request.headers(), "application/x-tar")?;
         read_within(request.into_body(), MOST, BYTES_LIMIT).await.map(Self)
     }
 }

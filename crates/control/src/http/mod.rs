@@ -11,6 +11,7 @@ mod openapi;
 mod players;
 mod problem;
 pub(crate) mod server;
+mod saves;
 mod service;
 mod sessions;
 mod web;
@@ -60,6 +61,10 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(link::open))
         .routes(routes!(whep::offer))
         .routes(routes!(whep::remove))
+        .routes(routes!(saves::list, saves::erase))
+        .routes(routes!(saves::restore))
+        .routes(routes!(saves::archive))
+        .routes(routes!(saves::bring))
         .routes(routes!(content::create_tenant))
         .routes(routes!(content::create_upload))
         .routes(routes!(content::known))

@@ -19,6 +19,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
     tags(
         (name = "apps", description = "What can be played."),
         (name = "content", description = "Uploads, releases, channels, copies on sites."),
+        (name = "saves", description = "Players' saves."),
         (name = "sessions", description = "Plays."),
         (name = "players", description = "Who plays, and what he played."),
         (name = "whep", description = "The stream's offer and answer."),

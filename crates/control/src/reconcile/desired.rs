@@ -1,7 +1,10 @@
 //! From the sessions that live to the instances that shall be. Pure.
 
+use std::collections::BTreeMap;
+
 use api::content::ReplicaPolicy;
-use api::node::{DesiredInstance, DesiredInstances, DesiredReplica, PackageSource};
+use api::id::SessionId;
+use api::node::{DesiredInstance, DesiredInstances, DesiredReplica, DesiredSaves, PackageSource};
 use api::session::SessionState;
 
 use crate::app::catalogue::{Catalogue, Source};
@@ -11,11 +14,12 @@ use crate::store::SessionRecord;
 /// All instances that shall be.
 pub(crate) fn desired(
     live: &[SessionRecord],
+    mut saves: BTreeMap<SessionId, DesiredSaves>,
     placements: &[(String, u32, String, ReplicaPolicy)],
     catalogue: &Catalogue,
     limits: &Limits,
 ) -> DesiredInstances {
-    let instances = live.iter().filter_map(|record| instance(record, catalogue, limits)).collect();
+    let instances = live.iter().filter_map(|record| instance(record, saves.remove(&record.id), catalogue, limits)).collect();
     let replicas = placements.iter().filter_map(|(app, release, _, policy)| {
         let package = catalogue.played(&app.parse().ok()?, Some(*release))?;
         match &package.source {
@@ -26,7 +30,12 @@ pub(crate) fn desired(
     DesiredInstances { instances, replicas: replicas.collect() }
 }
 
-fn instance(record: &SessionRecord, catalogue: &Catalogue, limits: &Limits) -> Option<DesiredInstance> {
+fn instance(
+    record: &SessionRecord,
+    saves: Option<DesiredSaves>,
+    catalogue: &Catalogue,
+    limits: &Limits,
+) -> Option<DesiredInstance> {
     let stop = match record.state {
         SessionState::Ended { .. } => return None,
         SessionState::Stopping { reason } => Some(reason),
@@ -49,6 +58,7 @@ fn instance(record: &SessionRecord, catalogue: &Catalogue, limits: &Limits) -> O
         },
         spec: record.spec,
         resizable: record.resizable,
+        saves,
         connect_timeout_s: seconds(limits.connect_timeout),
         reconnect_grace_s: seconds(limits.reconnect_grace),
         stop,

@@ -30,6 +30,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How often ended sessions, and players who do not come back, are forgotten.
 const FORGET_PERIOD: Duration = Duration::from_secs(3600);
 
+/// How long a save may take after the game's end: longer than the node tries, so that the node's word counts.
+const ARCHIVE_LIMIT: Duration = Duration::from_secs(90);
+
 /// Longest detail of a node that is logged, in characters.
 const MAX_DETAIL: usize = 500;
 
@@ -64,6 +67,12 @@ async fn pass(plane: &Plane) -> Result<(), StoreError> {
         if let Some(stream) = instance.and_then(|instance| instance.statistics) {
             let figures = SessionStatistics { measured_at: Some(now()), stream };
             plane.coordinator.publish_statistics(record.id, figures);
+        }
+        if let Some(saved) = instance.and_then(|instance| instance.saved.as_ref())
+            && plane.coordinator.is_new_save(record.id, saved.sequence)
+        {
+            plane.commit_save(&record, saved).await?;
+            plane.coordinator.save_committed(record.id, saved.sequence);
         }
         let evidence = Evidence {
             node_gone: matches!(node, NodeView::Gone),
@@ -154,6 +163,11 @@ fn rules(plane: &Plane, record: &SessionRecord) -> Rules {
         idle_timeout: of_game(game.map(|game| game.idle_timeout_s)),
         start_timeout: of_game(game.map(|game| game.start_timeout_s)),
         stop_grace: of_game(game.map(|game| game.stop_grace_s)),
+        archive: if package.as_ref().is_some_and(|package| package.manifest.saves.are_kept()) {
+            ARCHIVE_LIMIT
+        } else {
+            Duration::ZERO
+        },
     }
 }
 

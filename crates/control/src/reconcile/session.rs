@@ -45,6 +45,8 @@ pub(crate) struct Rules {
     pub(crate) idle_timeout: Duration,
     pub(crate) start_timeout: Duration,
     pub(crate) stop_grace: Duration,
+    /// How long the player's save may take after the game's end; zero where none is kept.
+    pub(crate) archive: Duration,
 }
 
 /// What the session becomes; `None` when it stays as it is.
@@ -161,7 +163,7 @@ fn overdue(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Op
     match record.state {
         SessionState::Ended { .. } => None,
         SessionState::Stopping { reason } => {
-            let limit = if record.observed { rules.stop_grace + SLACK * 3 } else { SLACK };
+            let limit = if record.observed { rules.stop_grace + rules.archive + SLACK * 3 } else { SLACK };
             (in_state >= limit).then(|| end(reason, now))
         }
         _ if too_long => stop(EndReason::TimeLimit),

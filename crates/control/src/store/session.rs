@@ -15,6 +15,7 @@ use sea_orm::{
 };
 
 use super::entity::session::{Column, Entity, Model};
+use super::save::{self, SaveRefusal, SaveRule};
 use super::{Store, StoreError, player};
 
 /// Most sessions that an operator's list has.
@@ -87,6 +88,8 @@ pub(crate) enum Claimed<R> {
     Yes,
     /// It was not admitted.
     Refused(R),
+    /// Not with this save.
+    Save(SaveRefusal),
     /// The session's player was erased meanwhile.
     PlayerGone,
 }
@@ -108,6 +111,7 @@ impl Store {
     pub(crate) async fn claim<R>(
         &self,
         record: &SessionRecord,
+        saves: Option<SaveRule>,
         admit: impl FnOnce(Usage) -> Result<(), R>,
     ) -> Result<Claimed<R>, StoreError> {
         let transaction = self.begin().await?;
@@ -121,6 +125,12 @@ impl Store {
         if let Err(refusal) = admit(usage) {
             transaction.rollback().await?;
             return Ok(Claimed::Refused(refusal));
+        }
+        if let (Some(player), Some(rule)) = (record.player_id, saves)
+            && let Err(refusal) = save::begin(&transaction, record.id, player, &record.app, rule).await?
+        {
+            transaction.rollback().await?;
+            return Ok(Claimed::Save(refusal));
         }
         to_row(record).into_active_model().insert(&transaction).await?;
         transaction.commit().await?;
