@@ -127,8 +127,8 @@ pub async fn serve(
     let store = Store::open(&settings.data_dir).await.map_err(database)?;
     let content = content::Store::open(&settings.content).map_err(ServeError::Content)?;
     let key_path = settings.data_dir.join(SAVE_KEY_FILE);
-    let save_key = token::save_key(&key_path)
-        .map_err(|source| ServeError::DataDir { path: key_path.clone(), source })?;
+    let save_key =
+        token::save_key(&key_path).map_err(|source| ServeError::DataDir { path: key_path.clone(), source })?;
     let listen = |source| ServeError::Listen { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;

@@ -95,8 +95,9 @@ impl Api {
             let body = body.map_err(|error| other(format!("the answer cannot be read: {error}")))?.to_bytes();
             Ok((status, body))
         };
-        let (status, body) =
-            tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_elapsed| other("no answer in time".to_owned()))??;
+        let (status, body) = tokio::time::timeout(TIMEOUT, exchange)
+            .await
+            .map_err(|_elapsed| other("no answer in time".to_owned()))??;
         if status.is_success() {
             return Ok(body);
         }

@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) stream: Stream,
     pub(crate) access: Access,
     pub(crate) limits: Limits,
+    pub(crate) store: StoreTable,
+    pub(crate) volume: VolumeTable,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -81,6 +83,42 @@ pub(crate) struct Limits {
     pub(crate) link_grace_s: Option<u32>,
     pub(crate) history_s: Option<u32>,
     pub(crate) plays_s: Option<u32>,
+    pub(crate) save_mb: Option<u32>,
+    pub(crate) save_files: Option<u32>,
+}
+
+/// Where releases and saves are kept: a directory, or a bucket.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreTable {
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) s3: Option<S3Table>,
+}
+
+/// A bucket of an S3-compatible server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3Table {
+    pub(crate) bucket: String,
+    #[serde(default)]
+    pub(crate) endpoint: Option<String>,
+    #[serde(default)]
+    pub(crate) prefix: Option<String>,
+    #[serde(default)]
+    pub(crate) region: Option<String>,
+    pub(crate) access_key_id: String,
+    /// A file, so that the secret stands in no configuration.
+    pub(crate) secret_access_key_file: PathBuf,
+}
+
+/// The site's copies of releases.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct VolumeTable {
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) limit_mb: Option<u64>,
+    pub(crate) fetch_kbps: Option<u64>,
+    pub(crate) parallel: Option<u8>,
 }
 
 /// Ports, first and last inclusive, written `50000-50199`.
@@ -120,7 +158,9 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut config = Self::parse(&text).with_context(|| format!("{} is not usable", path.display()))?;
         let base = path.parent().unwrap_or(Path::new("."));
+        let secret = config.store.s3.as_mut().map(|s3| &mut s3.secret_access_key_file);
         let paths = config.games.iter_mut().flatten().chain(&mut config.data).chain(&mut config.web);
+        let paths = paths.chain(&mut config.store.dir).chain(&mut config.volume.dir).chain(secret);
         for entry in paths {
             *entry = base.join(&*entry);
         }
@@ -154,12 +194,46 @@ impl Config {
         if counts.into_iter().flatten().any(|n| n == 0) || limits.offers_per_minute == Some(0) {
             bail!("a number of [limits] is 0: nobody could play; remove the line or give at least 1");
         }
+        if self.store.dir.is_some() && self.store.s3.is_some() {
+            bail!("[store] names both a directory and a bucket: remove one of them");
+        }
+        if self.volume.fetch_kbps == Some(0) || self.volume.parallel == Some(0) || self.limits.save_mb == Some(0) {
+            bail!("a number of [volume], or limits.save_mb, is 0: nothing could be fetched or saved");
+        }
         if let Some(origin) = self.access.origins.iter().find(|origin| !is_origin(origin)) {
             bail!(
                 "access.origins: `{origin}` is no origin: write it as browsers do, https://example.org without a path"
             );
         }
         Ok(())
+    }
+
+    /// Where releases and saves are kept.
+    pub(crate) fn store(&self, data: &Path) -> anyhow::Result<content::StoreSettings> {
+        let Some(s3) = &self.store.s3 else {
+            let dir = self.store.dir.clone().unwrap_or_else(|| data.join("content"));
+            return Ok(content::StoreSettings::Local { dir });
+        };
+        let path = &s3.secret_access_key_file;
+        let secret = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(content::StoreSettings::S3 {
+            endpoint: s3.endpoint.clone(),
+            bucket: s3.bucket.clone(),
+            prefix: s3.prefix.clone().unwrap_or_default(),
+            region: s3.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
+            access_key_id: s3.access_key_id.clone(),
+            secret_access_key: secret.trim().to_owned(),
+        })
+    }
+
+    /// The site's volume.
+    pub(crate) fn volume(&self, data: &Path) -> content::VolumeSettings {
+        let table = &self.volume;
+        let mut volume = content::VolumeSettings::new(table.dir.clone().unwrap_or_else(|| data.join("volume")));
+        volume.limit_bytes = table.limit_mb.map(|mb| mb << 20);
+        volume.rate = table.fetch_kbps.and_then(|kbps| std::num::NonZero::new(kbps * 125)).map(content::Rate);
+        volume.parallel = table.parallel.map_or(volume.parallel, usize::from);
+        volume
     }
 
     /// The control plane's limits: the defaults with what the file says.
@@ -186,6 +260,8 @@ impl Config {
         for (target, value) in times {
             *target = value.map_or(*target, |seconds| Duration::from_secs(u64::from(seconds)));
         }
+        limits.save_bytes = file.save_mb.map_or(limits.save_bytes, |mb| u64::from(mb) << 20);
+        limits.save_files = file.save_files.map_or(limits.save_files, u64::from);
         // A player can come back to the end of the session, and read how it ended.
         limits.token_lifetime = limits.session_length + Duration::from_secs(3600);
         limits
@@ -228,6 +304,12 @@ mod tests {
         check("[limits]\nsession_length_s = 604801", Err("more than a week"));
         check("[stream]\nencoder = \"magic\"", Err("unknown variant `magic`"));
         check("[stream]\nmin_kbps = 1", Err("bitrate"));
+        check(
+            "[store]\ndir = \"a\"\n[store.s3]\nbucket = \"b\"\naccess_key_id = \"i\"\nsecret_access_key_file = \"s\"",
+            Err("both"),
+        );
+        check("[store.s3]\nbucket = \"b\"", Err("missing field"));
+        check("[volume]\nparallel = 0", Err("nothing could be fetched"));
         check("[access]\norigins = [\"https://a.example\"]", Ok(()));
         check("[access]\norigins = [\"https://a.example/page\"]", Err("is no origin"));
     }
@@ -252,7 +334,8 @@ mod tests {
             check(example, Ok(()));
         }
         let config = format!("{:?}", Config::parse(examples[0]).unwrap());
-        assert!(!config.contains("None"), "the first example leaves a field out: {config}");
+        let left_out = config.replacen("s3: None", "", 1);
+        assert!(!left_out.contains("None"), "the first example leaves a field out: {config}");
     }
 
     #[test]

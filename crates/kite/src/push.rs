@@ -114,7 +114,8 @@ pub(crate) fn run(args: PushArgs) -> anyhow::Result<ExitCode> {
 
 async fn push_package(args: PushArgs) -> anyhow::Result<()> {
     let started = Instant::now();
-    let directory = std::fs::canonicalize(&args.package).with_context(|| format!("{} cannot be read", args.package.display()))?;
+    let directory =
+        std::fs::canonicalize(&args.package).with_context(|| format!("{} cannot be read", args.package.display()))?;
     // Here first: a fault of the manifest costs nothing then.
     let manifest = app::read_manifest(&directory)
         .map_err(|faults| anyhow::anyhow!("{}/kite.toml: {}", args.package.display(), faults.join("; ")))?;

@@ -20,10 +20,7 @@ pub(crate) enum PolicyName {
     Anywhere,
 }
 
-fn with_server(
-    server: &Server,
-    work: impl AsyncFnOnce(Api) -> anyhow::Result<()>,
-) -> anyhow::Result<ExitCode> {
+fn with_server(server: &Server, work: impl AsyncFnOnce(Api) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { work(server.open()?).await })?;
     Ok(ExitCode::SUCCESS)

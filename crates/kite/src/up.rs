@@ -126,6 +126,7 @@ fn plan(args: UpArgs, config: &Config) -> anyhow::Result<Plan> {
     control.allowed_hosts.clone_from(&config.access.hosts);
     control.behind_proxy = config.access.behind_proxy;
     control.limits = config.control_limits();
+    control.content = config.store(&data_dir)?;
 
     let advertise = if args.advertise.is_empty() { config.network.advertise.clone() } else { Some(args.advertise) };
     let advertise = advertise.unwrap_or_else(|| own_addresses(listen.ip()));
@@ -138,7 +139,10 @@ fn plan(args: UpArgs, config: &Config) -> anyhow::Result<Plan> {
         port_max: ports.max,
     };
     let streamer = args.streamer.unwrap_or_else(|| install::program("kite-streamer"));
+    let (store, volume) = (control.content.clone(), config.volume(&data_dir));
     let mut node = NodeSettings::new(NodeId::from_uuid(Uuid::now_v7()), data_dir, streamer, network);
+    node.store = store;
+    node.volume = volume;
     if let Some(runtime) = args.runtime {
         node.runtime_dir = runtime;
     }

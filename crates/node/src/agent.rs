@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::id::InstanceId;
 use api::content::{ReplicaPolicy, ReplicaState};
+use api::id::InstanceId;
 use api::node::{
     DesiredInstance, DesiredInstances, DesiredReplica, FromNode, InstanceState, NodeEnd, NodeRefusal, ObservedInstance,
     ObservedNode, ObservedReplica, OfferFailure, ToNode,
@@ -255,7 +255,9 @@ impl Reconciler {
         for (id, entry) in &mut self.entries {
             match wanted.get(id) {
                 Some(desired) if desired.epoch == entry.epoch => {
-                    entry.committed(desired.saves.as_ref().map_or(0, |saves| saves.committed));
+                    // Saves that were erased meanwhile are wanted by nobody: nothing waits for them.
+                    let committed = desired.saves.as_ref().map_or(u32::MAX, |saves| saves.committed);
+                    entry.committed(committed);
                     if let Some(reason) = desired.stop {
                         entry.stop(reason);
                     }
@@ -296,7 +298,13 @@ impl Reconciler {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (sender, observed) = watch::channel(instance::initial(&desired));
         let uid = self.root.then(|| self.settings.uid_base.saturating_add(slot));
-        let instance = Instance { desired, settings: Arc::clone(&self.settings), uid, groups: self.groups.clone(), volume: self.volume.clone() };
+        let instance = Instance {
+            desired,
+            settings: Arc::clone(&self.settings),
+            uid,
+            groups: self.groups.clone(),
+            volume: self.volume.clone(),
+        };
         tokio::spawn(instance::live(instance, receiver, sender));
         tokio::spawn(forward_changes(observed.clone(), Arc::clone(&self.changed)));
         self.entries.insert(id, Entry { epoch, slot, commands, observed, stop_sent: false, committed: 0 });

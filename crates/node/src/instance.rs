@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::node::{
-    DesiredInstance, InstanceState, ObservedInstance, ObservedSave, OfferFailure, PackageSource, PlayerPresence, SaveKind,
+    DesiredInstance, InstanceState, ObservedInstance, ObservedSave, OfferFailure, PackageSource, PlayerPresence,
+    SaveKind,
 };
 use api::session::EndReason;
 use api::streamer::{FromStreamer, GamepadSettings, StreamStatistics, StreamerSettings, ToStreamer};
@@ -193,7 +194,9 @@ impl Life {
             }
             PackageSource::Release { content } => content.as_str(),
         };
-        let root = content.parse().map_err(|error: content::ObjectIdError| (EndReason::ContentFailed, Some(error.to_string())))?;
+        let root = content
+            .parse()
+            .map_err(|error: content::ObjectIdError| (EndReason::ContentFailed, Some(error.to_string())))?;
         let volume = self.instance.volume.clone();
         let mut ensured = std::pin::pin!(volume.ensure(root));
         let used = loop {
@@ -567,10 +570,8 @@ impl Life {
     }
 
     async fn offer(&mut self, sdp: String, answer: AnswerTo) {
-        let ready = !matches!(
-            self.observed.borrow().state,
-            InstanceState::ContentFetching | InstanceState::StreamerStarting
-        );
+        let ready =
+            !matches!(self.observed.borrow().state, InstanceState::ContentFetching | InstanceState::StreamerStarting);
         self.answers.retain(|_, waiting| !waiting.is_closed());
         self.early.retain(|(_, waiting)| !waiting.is_closed());
         if self.answers.len() + self.early.len() >= MAX_OFFERS {
@@ -661,7 +662,9 @@ impl Life {
             sandbox::remove_groups(&id.to_string());
             if !is_archived {
                 match place.rescue(&settings) {
-                    Ok(kept) => tracing::error!(instance = %id, kept = %kept.display(), "the save's files are kept for rescue"),
+                    Ok(kept) => {
+                        tracing::error!(instance = %id, kept = %kept.display(), "the save's files are kept for rescue")
+                    }
                     Err(error) => tracing::error!(instance = %id, %error, "the save's files cannot be kept"),
                 }
             }

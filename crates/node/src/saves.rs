@@ -10,8 +10,8 @@ use api::id::ContentId;
 use api::manifest::{Manifest, Placeholder};
 use api::node::{DesiredSaves, ObservedSave, SaveKind};
 use content::saves::{
-    Archive, ArchiveError, CaptureError, Captured, Fingerprint, Limits, Pattern, Place, Places, SETTLE, SavePaths, capture,
-    capture_stable, fingerprint, restore_save,
+    Archive, ArchiveError, CaptureError, Captured, Fingerprint, Limits, Pattern, Place, Places, SETTLE, SavePaths,
+    capture, capture_stable, fingerprint, restore_save,
 };
 use content::{ChunkId, RestoreError, SealKey, Store};
 use std::collections::HashMap;

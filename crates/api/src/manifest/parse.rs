@@ -13,8 +13,9 @@ use toml::Spanned;
 use self::input::RawInput;
 use super::error::position;
 use super::{
-    AppName, Launch, Limits, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestErrors, PackagePath, Placeholder,
-    Saves, SessionRules, ConcurrentSaves};
+    AppName, ConcurrentSaves, Launch, Limits, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestErrors, PackagePath,
+    Placeholder, Saves, SessionRules,
+};
 use crate::spec::{MAX_EDGE, MAX_FRAMES_PER_SECOND, MIN_EDGE, SpecRange, StreamSpec};
 use crate::streamer::DisplayProtocol;
 
@@ -401,8 +402,7 @@ fn check_saves(checker: &mut Checker<'_>, raw: &RawSaves) -> Saves {
             "Give 0 for never, or a number from 10 to 3600; without the line it is 60.",
         );
     }
-    let checkpoint_s =
-        checker.number("saves.checkpoint_s", raw.checkpoint_s.clone(), 0..=3600, default.checkpoint_s);
+    let checkpoint_s = checker.number("saves.checkpoint_s", raw.checkpoint_s.clone(), 0..=3600, default.checkpoint_s);
     Saves { paths, online: raw.online, checkpoint_s, concurrent: raw.concurrent }
 }
 

@@ -171,7 +171,8 @@ mod tests {
             assert_eq!(captured(restored.path()).0, *tree);
             assert!(store.root(*root).await.unwrap().packs.len() <= MAX_PACKS + 1);
         }
-        let stranger = Archive::new(store.clone(), SealKey::new([3; 32]).derive(&["ply_2", "doom"])).read(versions[0].0).await;
+        let stranger =
+            Archive::new(store.clone(), SealKey::new([3; 32]).derive(&["ply_2", "doom"])).read(versions[0].0).await;
         assert!(matches!(stranger, Err(ArchiveError::Seal(SealError::Open))));
         let mut open = vec![dir.path().join("store")];
         while let Some(at) = open.pop() {

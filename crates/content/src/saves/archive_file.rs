@@ -122,7 +122,9 @@ impl SaveContent {
                 tar::EntryType::Symlink => {
                     EntryKind::Symlink { target: entry.link_name_bytes().unwrap_or_default().into_owned() }
                 }
-                tar::EntryType::Link => EntryKind::HardLink { to: inside(&entry.link_name_bytes().unwrap_or_default())? },
+                tar::EntryType::Link => {
+                    EntryKind::HardLink { to: inside(&entry.link_name_bytes().unwrap_or_default())? }
+                }
                 _ => return Err(ArchiveFileError::Kind(path)),
             };
             entries.insert(path, kind);

@@ -47,7 +47,8 @@ impl Known {
         for (index, release) in releases.iter().enumerate() {
             let root = store.root(*release).await?;
             let mut places = HashMap::new();
-            let mut indexes = futures_util::stream::iter(root.packs).map(|pack| indexed(store, pack)).buffered(INDEXES_AT_ONCE);
+            let mut indexes =
+                futures_util::stream::iter(root.packs).map(|pack| indexed(store, pack)).buffered(INDEXES_AT_ONCE);
             while let Some((pack, found)) = indexes.try_next().await? {
                 for place in found {
                     places.entry(place.id).or_insert(Kept { pack, place });

@@ -14,6 +14,14 @@
 //!
 //! Deliberately absent: HTTP, who the tenant is.
 
+/// Does work that keeps a thread busy for long where the runtime has others, and at once where it has one alone, as in tests.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::CurrentThread => work(),
+        _ => tokio::task::block_in_place(work),
+    }
+}
+
 mod known;
 mod outline;
 mod push;

@@ -51,7 +51,10 @@ pub trait Remote: Send + Sync + 'static {
     fn send(&self, parcel: Vec<u8>) -> impl Future<Output = Result<Vec<ChunkId>, RemoteError>> + Send;
 
     /// Ends the upload with the outline; the chunks that are missing, or what the server says of the new release.
-    fn finish(&self, outline: Vec<u8>) -> impl Future<Output = Result<Result<String, Vec<ChunkId>>, RemoteError>> + Send;
+    fn finish(
+        &self,
+        outline: Vec<u8>,
+    ) -> impl Future<Output = Result<Result<String, Vec<ChunkId>>, RemoteError>> + Send;
 }
 
 /// Why a push failed. What arrived is known to the server: the next push goes on from there.
@@ -163,7 +166,7 @@ async fn compare(
     progress: &Arc<Progress>,
 ) -> Result<(Tree, HashSet<ChunkId>), PushError> {
     let mut new = HashSet::new();
-    let tree = tokio::task::block_in_place(|| {
+    let tree = super::in_place(|| {
         scan(directory, &mut |chunk| {
             progress.read_bytes.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
             if numbers.of(chunk.id).is_none() {
@@ -239,7 +242,7 @@ async fn read(
     progress: &Arc<Progress>,
     mut is_wanted: impl FnMut(ChunkId) -> bool,
 ) -> Result<Tree, PushError> {
-    let tree = tokio::task::block_in_place(|| {
+    let tree = super::in_place(|| {
         scan(directory, &mut |chunk| {
             progress.read_bytes.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
             if is_wanted(chunk.id) {
@@ -278,7 +281,8 @@ impl Sending {
         });
         let (remote, progress) = (Arc::clone(remote), Arc::clone(progress));
         let done = tokio::spawn(async move {
-            let ready = futures_util::stream::unfold(ready, |mut ready| async move { Some((ready.recv().await?, ready)) });
+            let ready =
+                futures_util::stream::unfold(ready, |mut ready| async move { Some((ready.recv().await?, ready)) });
             let mut answers = std::pin::pin!(
                 ready
                     .map(|parcel| {

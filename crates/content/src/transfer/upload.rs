@@ -14,8 +14,8 @@ use crate::parcel::{Body, Parcel, ParcelError};
 use crate::patch::PatchError;
 use crate::root::Root;
 use crate::signature::{Fineness, Signature};
-use crate::stored::unpack;
 use crate::store::{Store, StoreError};
+use crate::stored::unpack;
 use crate::tree::{EntryKind, Piece, Tree};
 
 /// Most chunks whose signatures one request gets: 64 MB of chunks to read, 1 MB of signatures.
@@ -107,7 +107,8 @@ impl Upload {
         let chunks = self.read(store, &ids).await?;
         let mut bytes = Vec::new();
         for id in ids {
-            let signature = chunks.get(&id).map(|bytes| Signature::of(bytes, Fineness::USUAL).encode()).unwrap_or_default();
+            let signature =
+                chunks.get(&id).map(|bytes| Signature::of(bytes, Fineness::USUAL).encode()).unwrap_or_default();
             bytes.extend_from_slice(&id.bytes());
             bytes.extend_from_slice(&u32::try_from(signature.len()).unwrap_or(0).to_le_bytes());
             bytes.extend_from_slice(&signature);
@@ -146,7 +147,7 @@ impl Upload {
         sources.sort_unstable();
         sources.dedup();
         let old = self.read(store, &sources).await?;
-        tokio::task::block_in_place(|| self.check(parcel, &old))
+        super::in_place(|| self.check(parcel, &old))
     }
 
     fn check(&self, parcel: &[u8], old: &HashMap<ChunkId, Vec<u8>>) -> Result<Received, ReceiveError> {
@@ -212,7 +213,13 @@ impl Upload {
     }
 
     /// The bytes of one file of the new tree; `None` when there is no such file or it is longer.
-    pub async fn file(&self, store: &Store, tree: &Tree, path: &[u8], most: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn file(
+        &self,
+        store: &Store,
+        tree: &Tree,
+        path: &[u8],
+        most: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let entry = tree.entries().iter().find(|entry| entry.path.as_bytes() == path);
         let Some(EntryKind::File { pieces, .. }) = entry.map(|entry| &entry.kind) else { return Ok(None) };
         if pieces.iter().map(|piece| piece.length()).sum::<u64>() > most {

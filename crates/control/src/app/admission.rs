@@ -158,6 +158,7 @@ mod tests {
             capacity: Capacity { sessions, pixels_per_second },
             refuses,
             instances: Vec::new(),
+            replicas: Vec::new(),
         }))
     }
 

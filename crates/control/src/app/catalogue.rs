@@ -158,7 +158,8 @@ impl Catalogue {
         }
         let found = name.parse().ok().and_then(|name: AppName| self.released().at(&name, channel));
         found.ok_or_else(|| {
-            let (name, channel) = (name.chars().take(60).collect::<String>(), channel.chars().take(60).collect::<String>());
+            let (name, channel) =
+                (name.chars().take(60).collect::<String>(), channel.chars().take(60).collect::<String>());
             ProblemKind::AppUnknown.because(format!("No app called `{name}` has a release on the channel `{channel}`."))
         })
     }

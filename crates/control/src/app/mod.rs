@@ -20,8 +20,8 @@ use std::time::{Duration, SystemTime};
 
 use api::clock::UtcTime;
 use api::problem::{Problem, ProblemKind};
-use content::SealKey;
 use api::rest::{Health, HealthStatus, MAX_SDP_BYTES, ServiceLimits};
+use content::SealKey;
 
 use self::admission::Refused;
 use self::catalogue::Catalogue;

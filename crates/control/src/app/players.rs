@@ -28,7 +28,9 @@ impl Plane {
                 taken.map_err(|wait| too_often("Players were created", wait))?;
                 true
             }
-            Caller::Nobody | Caller::Session(_) | Caller::Player(_) | Caller::Tenant(_) => operator(caller).map(|()| false)?,
+            Caller::Nobody | Caller::Session(_) | Caller::Player(_) | Caller::Tenant(_) => {
+                operator(caller).map(|()| false)?
+            }
         };
         let (token, hash) = new_player_token().map_err(no_randomness)?;
         let created_at = now();

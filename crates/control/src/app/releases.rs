@@ -176,13 +176,19 @@ impl Plane {
     }
 
     /// How a release is doing on a site.
-    pub(crate) async fn replica(&self, caller: &Caller, app: &str, number: &str, site: &str) -> Result<Replica, Problem> {
+    pub(crate) async fn replica(
+        &self,
+        caller: &Caller,
+        app: &str,
+        number: &str,
+        site: &str,
+    ) -> Result<Replica, Problem> {
         Self::check_site(site)?;
         let record = self.own_release(caller, app, number).await?;
         let placements = self.store.placements().await.map_err(broken)?;
-        let wanted = placements.into_iter().find(|(app, release, on, _)| {
-            app == record.app.as_str() && *release == record.number && on == site
-        });
+        let wanted = placements
+            .into_iter()
+            .find(|(app, release, on, _)| app == record.app.as_str() && *release == record.number && on == site);
         let policy = wanted.map_or(ReplicaPolicy::default(), |(.., policy)| policy);
         let state = self.coordinator.node().replica(&record.content).unwrap_or(ReplicaState::Absent);
         Ok(Replica { site: site.to_owned(), policy, state })

@@ -22,16 +22,17 @@ impl SaveRefusal {
     /// As the API answers it.
     pub(crate) fn problem(&self) -> Problem {
         match self {
-            SaveRefusal::InUse(session) => ProblemKind::SaveInUse
-                .because(format!("Your session {session} of this game is running, and both would save over each other.")),
+            SaveRefusal::InUse(session) => ProblemKind::SaveInUse.because(format!(
+                "Your session {session} of this game is running, and both would save over each other."
+            )),
             SaveRefusal::Conflict(versions) => {
                 let ids: Vec<String> = versions.iter().map(ToString::to_string).collect();
-                ProblemKind::SaveConflict.because(format!(
-                    "Your save went on in several ways: {}. All of them are kept.",
-                    ids.join(", ")
-                ))
+                ProblemKind::SaveConflict
+                    .because(format!("Your save went on in several ways: {}. All of them are kept.", ids.join(", ")))
             }
-            SaveRefusal::Unknown => ProblemKind::SaveUnknown.because("You have no such version of a save of this game."),
+            SaveRefusal::Unknown => {
+                ProblemKind::SaveUnknown.because("You have no such version of a save of this game.")
+            }
         }
     }
 }
@@ -126,7 +127,7 @@ impl Plane {
         let (app, rules) = (package.manifest.name.clone(), &package.manifest.saves);
         self.check_kept(rules)?;
         let limits = Limits { bytes: self.settings.limits.save_bytes, files: self.settings.limits.save_files };
-        let read = tokio::task::block_in_place(|| content::saves::SaveContent::of_tar(archive, limits));
+        let read = content::transfer::in_place(|| content::saves::SaveContent::of_tar(archive, limits));
         let content = read.map_err(|error| ProblemKind::InvalidSave.because(format!("{error}.")))?;
         let key = self.save_key(player, app.as_str()).await.map_err(broken)?;
         let written = Archive::new(self.uploads.store.clone(), key).write(&content.tree, &content.chunks).await;
@@ -144,7 +145,8 @@ impl Plane {
         if rules.are_kept() {
             return Ok(());
         }
-        Err(ProblemKind::InvalidSave.because("This game keeps no saves here: its kite.toml names none, or it saves online."))
+        Err(ProblemKind::InvalidSave
+            .because("This game keeps no saves here: its kite.toml names none, or it saves online."))
     }
 
     /// Erases a player's saves of an app, or of all apps.

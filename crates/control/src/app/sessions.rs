@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use api::content::STABLE;
-use api::manifest::ConcurrentSaves;
 use api::id::{InstanceId, PlayerId, SessionId};
+use api::manifest::ConcurrentSaves;
 use api::problem::{Problem, ProblemKind};
 use api::rest::{CreateSession, CreatedSession, Session, SessionList, SessionStatistics};
 use api::session::{EndReason, SessionState};
@@ -17,7 +17,7 @@ use super::token::new_session_token;
 use super::{Plane, broken, no_randomness, now};
 use crate::coordinator::NodeView;
 use crate::reconcile;
-use crate::store::{Claimed, SessionRecord, SaveRule};
+use crate::store::{Claimed, SaveRule, SessionRecord};
 
 /// Where the operator's sessions come from. No hash of an address looks like this.
 const OPERATOR_ADDRESS: &str = "operator";
@@ -92,10 +92,8 @@ impl Plane {
             token_expires_at: created_at.plus(self.settings.limits.token_lifetime),
         };
         let saves = &package.manifest.saves;
-        let saves = (saves.are_kept() && record.player_id.is_some()).then_some(SaveRule {
-            may_branch: saves.concurrent == ConcurrentSaves::Branch,
-            chosen: request.save,
-        });
+        let saves = (saves.are_kept() && record.player_id.is_some())
+            .then_some(SaveRule { may_branch: saves.concurrent == ConcurrentSaves::Branch, chosen: request.save });
         self.claim(&record, &node, asker.most, saves).await?;
         self.coordinator.want();
         let (session, app) = (record.id, &record.app);

@@ -105,7 +105,8 @@ pub(crate) fn save_key(path: &Path) -> io::Result<SealKey> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let mut bytes = Vec::new();
             File::open(path)?.take(64).read_to_end(&mut bytes)?;
-            let wrong = |_bytes| io::Error::new(io::ErrorKind::InvalidData, "the file holds no key: restore it from a backup");
+            let wrong =
+                |_bytes| io::Error::new(io::ErrorKind::InvalidData, "the file holds no key: restore it from a backup");
             Ok(SealKey::new(bytes.try_into().map_err(wrong)?))
         }
         Err(error) => Err(error),

@@ -62,7 +62,8 @@ impl Uploads {
 /// What the client is told when the content store failed; what happened stands in the log.
 pub(crate) fn store_failed(error: &StoreError) -> Problem {
     if matches!(error, StoreError::Full) {
-        return ProblemKind::DiskFull.because("The content store's disk is full. Nothing was lost: what arrived is kept.");
+        return ProblemKind::DiskFull
+            .because("The content store's disk is full. Nothing was lost: what arrived is kept.");
     }
     error!(error = error as &dyn std::error::Error, "the content store failed");
     ProblemKind::Internal.because("The content store failed.")
@@ -168,7 +169,7 @@ impl Plane {
     ) -> Result<UploadEnd, Problem> {
         let open = self.open_upload(caller, id).await?;
         let channel = channel.map(|name| channel_name(&name)).transpose()?;
-        let (tree, root) = match tokio::task::block_in_place(|| open.upload.finish(outline)) {
+        let (tree, root) = match content::transfer::in_place(|| open.upload.finish(outline)) {
             Ok(made) => made,
             Err(FinishError::Missing(chunks)) => {
                 return Ok(UploadEnd::Missing { chunks: chunks.iter().map(ToString::to_string).collect() });
@@ -181,7 +182,8 @@ impl Plane {
         };
         let (text, manifest) = self.manifest(&open, &tree).await?;
         let picture = self.package_picture(&open, &tree, &manifest).await?;
-        let content = open.upload.write(&self.uploads.store, &tree, &root).await.map_err(|error| store_failed(&error))?;
+        let content =
+            open.upload.write(&self.uploads.store, &tree, &root).await.map_err(|error| store_failed(&error))?;
         let content = ContentId::try_from(content.to_string()).map_err(|_no_id| ProblemKind::Internal.plain())?;
         // The first release of an app is what players get at once; later ones wait for somebody's word.
         let is_first = !self.catalogue.has_releases(&open.record.app);
@@ -210,7 +212,8 @@ impl Plane {
     /// The package's manifest, which has to be that of this app and to fit the package's files.
     async fn manifest(&self, open: &Open, tree: &Tree) -> Result<(String, Manifest), Problem> {
         let bad = |why: String| ProblemKind::InvalidPackage.because(why);
-        let file = open.upload.file(&self.uploads.store, tree, MANIFEST_FILE.as_bytes(), MAX_MANIFEST_BYTES as u64).await;
+        let file =
+            open.upload.file(&self.uploads.store, tree, MANIFEST_FILE.as_bytes(), MAX_MANIFEST_BYTES as u64).await;
         let file = file.map_err(|error| store_failed(&error))?;
         let bytes = file.ok_or_else(|| {
             bad(format!("The package has no {MANIFEST_FILE} of at most {MAX_MANIFEST_BYTES} bytes at its top."))
@@ -230,8 +233,9 @@ impl Plane {
         let file = open.upload.file(&self.uploads.store, tree, path.as_bytes(), MAX_PICTURE_BYTES).await;
         let bytes = file.map_err(|error| store_failed(&error))?.filter(|bytes| media_type(bytes).is_some());
         bytes.map(Some).ok_or_else(|| {
-            ProblemKind::InvalidPackage
-                .because(format!("The picture `{path}` is no PNG, JPEG or WebP file of at most {MAX_PICTURE_BYTES} bytes in the package."))
+            ProblemKind::InvalidPackage.because(format!(
+                "The picture `{path}` is no PNG, JPEG or WebP file of at most {MAX_PICTURE_BYTES} bytes in the package."
+            ))
         })
     }
 
@@ -249,7 +253,9 @@ fn check_program(manifest: &Manifest, tree: &Tree) -> Result<(), String> {
     let inside = inside.trim_start_matches('/');
     let entry = tree.entries().iter().find(|entry| entry.path.as_bytes() == inside.as_bytes());
     match entry.map(|entry| &entry.kind) {
-        Some(EntryKind::File { is_executable: true, .. } | EntryKind::Symlink { .. } | EntryKind::HardLink { .. }) => Ok(()),
+        Some(EntryKind::File { is_executable: true, .. } | EntryKind::Symlink { .. } | EntryKind::HardLink { .. }) => {
+            Ok(())
+        }
         Some(EntryKind::File { .. }) => Err(format!("launch.command: `{inside}` is not executable (chmod +x).")),
         Some(EntryKind::Directory) => Err(format!("launch.command: `{inside}` is a directory.")),
         None => Err(format!("launch.command: the package has no `{inside}`. Add it, or correct the path.")),

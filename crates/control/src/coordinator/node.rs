@@ -103,10 +103,7 @@ async fn send_desired(link: &mut impl NodeLink, plane: &Plane) {
     }
 }
 
-async fn desired_saves(
-    plane: &Plane,
-    live: &[SessionRecord],
-) -> Result<BTreeMap<SessionId, DesiredSaves>, StoreError> {
+async fn desired_saves(plane: &Plane, live: &[SessionRecord]) -> Result<BTreeMap<SessionId, DesiredSaves>, StoreError> {
     let ids: Vec<SessionId> = live.iter().filter(|record| record.player_id.is_some()).map(|record| record.id).collect();
     let mut desired = BTreeMap::new();
     for (id, save) in plane.store.session_saves(&ids).await? {

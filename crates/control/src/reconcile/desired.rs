@@ -19,7 +19,8 @@ pub(crate) fn desired(
     catalogue: &Catalogue,
     limits: &Limits,
 ) -> DesiredInstances {
-    let instances = live.iter().filter_map(|record| instance(record, saves.remove(&record.id), catalogue, limits)).collect();
+    let instances =
+        live.iter().filter_map(|record| instance(record, saves.remove(&record.id), catalogue, limits)).collect();
     let replicas = placements.iter().filter_map(|(app, release, _, policy)| {
         let package = catalogue.played(&app.parse().ok()?, Some(*release))?;
         match &package.source {

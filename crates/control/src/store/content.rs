@@ -113,8 +113,13 @@ impl Store {
     ) -> Result<UploadRecord, StoreError> {
         let transaction = self.begin().await?;
         let mut roots: Vec<String> = Vec::new();
-        let apps: Vec<String> =
-            app::Entity::find().filter(app::Column::Tenant.eq(tenant)).all(&transaction).await?.into_iter().map(|row| row.name).collect();
+        let apps: Vec<String> = app::Entity::find()
+            .filter(app::Column::Tenant.eq(tenant))
+            .all(&transaction)
+            .await?
+            .into_iter()
+            .map(|row| row.name)
+            .collect();
         // Its own releases first, the newest of them before all; then those of the tenant's other apps.
         let own = release::Entity::find().filter(release::Column::App.eq(app.to_string()));
         let own = own.order_by_desc(release::Column::Number).limit(8).all(&transaction).await?;
@@ -124,7 +129,9 @@ impl Store {
             let newest = newest.order_by_desc(release::Column::Number).one(&transaction).await?;
             roots.extend(newest.map(|row| row.root));
         }
-        let open = upload::Entity::find().filter(upload::Column::App.eq(app.to_string())).filter(upload::Column::Tenant.eq(tenant));
+        let open = upload::Entity::find()
+            .filter(upload::Column::App.eq(app.to_string()))
+            .filter(upload::Column::Tenant.eq(tenant));
         let open: Vec<String> = open.all(&transaction).await?.into_iter().map(|row| row.id).collect();
         let packs = upload_pack::Entity::find().filter(upload_pack::Column::Upload.is_in(open));
         let mut packs: Vec<String> = packs.all(&transaction).await?.into_iter().map(|row| row.pack).collect();
@@ -157,7 +164,8 @@ impl Store {
     pub(crate) async fn upload(&self, id: UploadId) -> Result<Option<UploadRecord>, StoreError> {
         let Some(row) = upload::Entity::find_by_id(id.to_string()).one(&self.read).await? else { return Ok(None) };
         let roots = upload_root::Entity::find().filter(upload_root::Column::Upload.eq(id.to_string()));
-        let roots = roots.all(&self.read).await?.into_iter().filter_map(|row| ContentId::try_from(row.root).ok()).collect();
+        let roots =
+            roots.all(&self.read).await?.into_iter().filter_map(|row| ContentId::try_from(row.root).ok()).collect();
         let packs = upload_pack::Entity::find().filter(upload_pack::Column::Upload.eq(id.to_string()));
         let packs = packs.all(&self.read).await?.into_iter().map(|row| row.pack).collect();
         let app = row.app.parse().map_err(|_no_name| StoreError::Unreadable { id: row.id, column: "app" })?;
@@ -198,7 +206,8 @@ impl Store {
             }
             Some(_) => {}
             None => {
-                let row = app::Model { name: upload.app.clone(), tenant: upload.tenant.clone(), created_at: at.unix_ms() };
+                let row =
+                    app::Model { name: upload.app.clone(), tenant: upload.tenant.clone(), created_at: at.unix_ms() };
                 row.into_active_model().insert(&transaction).await?;
             }
         }
@@ -335,7 +344,8 @@ impl Store {
     pub(crate) async fn placements(&self) -> Result<Vec<(String, u32, String, ReplicaPolicy)>, StoreError> {
         let rows = placement::Entity::find().all(&self.read).await?;
         let read = |row: placement::Model| {
-            let policy = policy(&row.policy).ok_or_else(|| StoreError::Unreadable { id: row.app.clone(), column: "policy" })?;
+            let policy =
+                policy(&row.policy).ok_or_else(|| StoreError::Unreadable { id: row.app.clone(), column: "policy" })?;
             Ok((row.app, u32::try_from(row.release).unwrap_or(0), row.site, policy))
         };
         rows.into_iter().map(read).collect()
@@ -403,5 +413,7 @@ fn word(policy: ReplicaPolicy) -> &'static str {
 }
 
 fn policy(word: &str) -> Option<ReplicaPolicy> {
-    [ReplicaPolicy::Pinned, ReplicaPolicy::Preferred, ReplicaPolicy::Anywhere].into_iter().find(|one| self::word(*one) == word)
+    [ReplicaPolicy::Pinned, ReplicaPolicy::Preferred, ReplicaPolicy::Anywhere]
+        .into_iter()
+        .find(|one| self::word(*one) == word)
 }

@@ -161,6 +161,6 @@ mod tests {
         assert_eq!(sessions.len(), 1);
         let session = &sessions[0];
         assert_eq!((session.address.as_str(), session.revision), ("hash", 3));
-        assert_eq!((session.player_id, session.node, session.release.as_deref()), (None, None, None));
+        assert_eq!((session.player_id, session.node, session.release), (None, None, None));
     }
 }

@@ -11,7 +11,8 @@ use sea_orm::{
 };
 
 use super::entity::player::{Column, Entity, Model};
-use super::entity::session;
+use super::entity::{save as saved, session};
+use super::save;
 use super::session::live_of;
 use super::{Store, StoreError};
 
@@ -69,7 +70,7 @@ impl Store {
         Ok(())
     }
 
-    /// Erases a player and his plays' link to him, unless one of them lives: one transaction, so that none begins meanwhile.
+    /// Erases a player, his saves and his plays' link to him, unless one of them lives: one transaction, so that none begins meanwhile.
     /// The plays stay as nobody's, without the hash of an address that two of them may share.
     pub(crate) async fn erase_player(&self, id: PlayerId) -> Result<Erased, StoreError> {
         let transaction = self.begin().await?;
@@ -82,6 +83,7 @@ impl Store {
                 .col_expr(session::Column::PlayerId, Expr::val(None::<String>))
                 .col_expr(session::Column::Address, Expr::val(""));
             plays.filter(session::Column::PlayerId.eq(id.to_string())).exec(&transaction).await?;
+            save::erase(&transaction, id, None).await?;
             Entity::delete_by_id(id.to_string()).exec(&transaction).await?;
             Erased::Yes
         };
@@ -89,7 +91,7 @@ impl Store {
         Ok(erased)
     }
 
-    /// Forgets players without plays: who was last seen before one time, and who never came back and was made before
+    /// Forgets players without plays and saves: who was last seen before one time, and who never came back and was made before
     /// another. Says how many.
     pub(crate) async fn forget_players(&self, seen: UtcTime, made: UtcTime) -> Result<u64, StoreError> {
         let mut with_plays = Query::select();
@@ -99,7 +101,10 @@ impl Store {
             .and_where(session::Column::PlayerId.is_not_null());
         let never_back = Expr::col(Column::LastSeenAt).eq(Expr::col(Column::CreatedAt));
         let old = Column::LastSeenAt.lt(seen.unix_ms()).or(never_back.and(Column::CreatedAt.lt(made.unix_ms())));
+        let mut with_saves = Query::select();
+        with_saves.column(saved::Column::PlayerId).from(saved::Entity);
         let forgotten = Entity::delete_many().filter(old).filter(Column::Id.not_in_subquery(with_plays));
+        let forgotten = forgotten.filter(Column::Id.not_in_subquery(with_saves));
         Ok(forgotten.exec(&self.write).await?.rows_affected)
     }
 }

@@ -6,7 +6,9 @@ use api::clock::UtcTime;
 use api::id::{ContentId, PlayerId, SaveId, SessionId};
 use api::manifest::AppName;
 use api::node::{ObservedSave, SaveKind};
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+};
 use uuid::Uuid;
 
 use super::entity::{save, save_parent, session, session_save};
@@ -87,7 +89,8 @@ async fn history(
     // The database takes no more than so many values at once.
     for part in rows.chunks(200) {
         let ids: Vec<&str> = part.iter().map(|row| row.id.as_str()).collect();
-        parents.extend(save_parent::Entity::find().filter(save_parent::Column::Version.is_in(ids)).all(connection).await?);
+        parents
+            .extend(save_parent::Entity::find().filter(save_parent::Column::Version.is_in(ids)).all(connection).await?);
     }
     Ok((rows, parents))
 }
@@ -132,11 +135,15 @@ pub(super) async fn begin(
 
 impl Store {
     /// The saves of sessions that live.
-    pub(crate) async fn session_saves(&self, live: &[SessionId]) -> Result<BTreeMap<SessionId, SessionSave>, StoreError> {
+    pub(crate) async fn session_saves(
+        &self,
+        live: &[SessionId],
+    ) -> Result<BTreeMap<SessionId, SessionSave>, StoreError> {
         let ids: Vec<String> = live.iter().map(ToString::to_string).collect();
         let mut saves = BTreeMap::new();
         for part in ids.chunks(200) {
-            let rows = session_save::Entity::find().filter(session_save::Column::Session.is_in(part)).all(&self.read).await?;
+            let rows =
+                session_save::Entity::find().filter(session_save::Column::Session.is_in(part)).all(&self.read).await?;
             let captured = save::Entity::find().filter(save::Column::Session.is_in(part)).all(&self.read).await?;
             for row in rows {
                 let unreadable = |column| StoreError::Unreadable { id: row.session.clone(), column };
@@ -162,7 +169,12 @@ impl Store {
     }
 
     /// Makes a capture a version. Told twice it is one; false when the session keeps no save.
-    pub(crate) async fn commit_save(&self, session: SessionId, saved: &ObservedSave, at: UtcTime) -> Result<bool, StoreError> {
+    pub(crate) async fn commit_save(
+        &self,
+        session: SessionId,
+        saved: &ObservedSave,
+        at: UtcTime,
+    ) -> Result<bool, StoreError> {
         let transaction = self.begin().await?;
         let Some(row) = session_save::Entity::find_by_id(session.to_string()).one(&transaction).await? else {
             transaction.rollback().await?;
@@ -226,7 +238,11 @@ impl Store {
     }
 
     /// A player's versions, newest first, and which of them are where the history goes on.
-    pub(crate) async fn saves(&self, player: PlayerId, app: Option<&str>) -> Result<(Vec<SaveRecord>, BTreeSet<SaveId>), StoreError> {
+    pub(crate) async fn saves(
+        &self,
+        player: PlayerId,
+        app: Option<&str>,
+    ) -> Result<(Vec<SaveRecord>, BTreeSet<SaveId>), StoreError> {
         let (rows, parents) = history(&self.read, &player.to_string(), app).await?;
         let heads = heads(&rows, &parents).iter().filter_map(|id| id.parse().ok()).collect();
         let mut by_version: BTreeMap<String, Vec<SaveId>> = BTreeMap::new();
@@ -243,21 +259,31 @@ impl Store {
     /// Erases all versions of a player's save of an app, or of all apps; how many.
     pub(crate) async fn erase_saves(&self, player: PlayerId, app: Option<&str>) -> Result<u64, StoreError> {
         let transaction = self.begin().await?;
-        let mut rows = save::Entity::find().filter(save::Column::PlayerId.eq(player.to_string()));
-        let mut notes = session_save::Entity::delete_many().filter(session_save::Column::PlayerId.eq(player.to_string()));
-        if let Some(app) = app {
-            rows = rows.filter(save::Column::App.eq(app));
-            notes = notes.filter(session_save::Column::App.eq(app));
-        }
-        let ids: Vec<String> = rows.all(&transaction).await?.into_iter().map(|row| row.id).collect();
-        for part in ids.chunks(200) {
-            save_parent::Entity::delete_many().filter(save_parent::Column::Version.is_in(part)).exec(&transaction).await?;
-            save::Entity::delete_many().filter(save::Column::Id.is_in(part)).exec(&transaction).await?;
-        }
-        notes.exec(&transaction).await?;
+        let erased = erase(&transaction, player, app).await?;
         transaction.commit().await?;
-        Ok(ids.len() as u64)
+        Ok(erased)
     }
+}
+
+/// Erases all versions of a player's save of an app, or of all apps; what lives goes on and is not kept any more.
+pub(super) async fn erase(
+    connection: &impl ConnectionTrait,
+    player: PlayerId,
+    app: Option<&str>,
+) -> Result<u64, StoreError> {
+    let mut rows = save::Entity::find().filter(save::Column::PlayerId.eq(player.to_string()));
+    let mut notes = session_save::Entity::delete_many().filter(session_save::Column::PlayerId.eq(player.to_string()));
+    if let Some(app) = app {
+        rows = rows.filter(save::Column::App.eq(app));
+        notes = notes.filter(session_save::Column::App.eq(app));
+    }
+    let ids: Vec<String> = rows.all(connection).await?.into_iter().map(|row| row.id).collect();
+    for part in ids.chunks(200) {
+        save_parent::Entity::delete_many().filter(save_parent::Column::Version.is_in(part)).exec(connection).await?;
+        save::Entity::delete_many().filter(save::Column::Id.is_in(part)).exec(connection).await?;
+    }
+    notes.exec(connection).await?;
+    Ok(ids.len() as u64)
 }
 
 async fn add(connection: &impl ConnectionTrait, version: save::Model, parents: Vec<String>) -> Result<(), StoreError> {

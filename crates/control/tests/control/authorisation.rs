@@ -17,6 +17,7 @@ enum Right {
     Nobody,
     Session,
     Player,
+    Tenant,
     Operator,
 }
 
@@ -38,6 +39,7 @@ fn operations() -> Vec<Operation> {
                 .map(|name| match name.as_str() {
                     "session_token" | "link_token" => Right::Session,
                     "player_token" => Right::Player,
+                    "tenant_token" => Right::Tenant,
                     "operator_token" => Right::Operator,
                     other => panic!("{method} {path}: this test does not know the scheme {other}"),
                 })
@@ -49,6 +51,8 @@ fn operations() -> Vec<Operation> {
             let body = types.map(|types| match types.keys().next().unwrap().as_str() {
                 "application/json" => ("application/json", r#"{"app": "pong"}"#),
                 "application/sdp" => ("application/sdp", "v=0\r\n"),
+                "application/octet-stream" => ("application/octet-stream", "nothing good"),
+                "application/x-tar" => ("application/x-tar", "nothing good"),
                 other => panic!("{method} {path}: this test does not know the media type {other}"),
             });
             operations.push(Operation { method: method.to_uppercase(), path: path.clone(), rights, body });
@@ -59,6 +63,8 @@ fn operations() -> Vec<Operation> {
 
 async fn call(client: &Client, operation: &Operation, id: &str) -> Reply {
     let path = operation.path.replace("{app}", "pong").replace("{id}", id).replace("{peer}", "none");
+    let path = path.replace("{upload}", "upl_none").replace("{channel}", "beta").replace("{release}", "1");
+    let path = path.replace("{site}", "local").replace("{save}", "sav_none");
     let (client, body) = match operation.body {
         Some((media_type, body)) => (client.with("content-type", media_type), body),
         None => (client.clone(), ""),
@@ -90,8 +96,9 @@ async fn every_operation_is_open_to_whom_the_document_says_and_to_nobody_else() 
     let (foreign, foreign_token) = plane.create_ready().await;
     let (_, foreign_player) = plane.create_player().await;
     let operator = plane.operator_token();
+    let tenant = plane.create_tenant("studio").await;
     let operations = operations();
-    assert!(operations.len() >= 19, "the document is not whole");
+    assert!(operations.len() >= 35, "the document is not whole");
     for operation in &operations {
         // Each has a session of its own: one of them ends it.
         let (id, token) = plane.create_ready().await;
@@ -113,7 +120,15 @@ async fn every_operation_is_open_to_whom_the_document_says_and_to_nobody_else() 
         let refused = |word: &'static str| if is_open { "" } else { word };
         check("nobody", None, &id, if has(Right::Nobody) { "" } else { "token_missing" }).await;
         let zeros = "0".repeat(64);
-        for garbage in ["x", "kst_", &format!("kst_{zeros}"), "kpl_", &format!("kpl_{zeros}"), &"y".repeat(4000)] {
+        for garbage in [
+            "x",
+            "kst_",
+            &format!("kst_{zeros}"),
+            "kpl_",
+            &format!("kpl_{zeros}"),
+            &format!("ktn_{zeros}"),
+            &"y".repeat(4000),
+        ] {
             check("garbage", Some(garbage), &id, refused("token_unknown")).await;
         }
         check("an expired token", Some(&expired_token), &expired_id, refused("token_expired")).await;
@@ -122,6 +137,7 @@ async fn every_operation_is_open_to_whom_the_document_says_and_to_nobody_else() 
             check("a foreign token, of nothing", Some(&foreign_token), "ses_nonsense", refused("forbidden")).await;
         }
         check("a player", Some(&player_token), &id, if has(Right::Player) { "" } else { refused("forbidden") }).await;
+        check("a tenant", Some(&tenant), &id, if has(Right::Tenant) { "" } else { refused("forbidden") }).await;
         check("the operator", Some(&operator), &id, if has(Right::Operator) { "" } else { refused("forbidden") }).await;
         let (id, own) = if operation.method == "DELETE" { plane.create_ready().await } else { (id, token) };
         check("its session", Some(&own), &id, if has(Right::Session) { "" } else { refused("forbidden") }).await;

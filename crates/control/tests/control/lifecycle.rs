@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api::node::{InstanceState, PlayerPresence};
+use api::node::{InstanceState, PackageSource, PlayerPresence};
 use api::session::EndReason;
 use api::streamer::StreamStatistics;
 
@@ -47,7 +47,8 @@ async fn a_play_from_the_claim_to_the_end() {
     assert_eq!(ready["first_frame"], true);
     let wish = plane.node.read(|script| script.desired[0].clone());
     assert_eq!((wish.manifest.name.as_str(), wish.spec.width, wish.epoch, wish.stop), ("pong", 640, 1, None));
-    assert!(wish.package_dir.join("kite.toml").is_file());
+    let PackageSource::Directory { dir } = &wish.package else { panic!("{:?}", wish.package) };
+    assert!(dir.join("kite.toml").is_file());
 
     let player = plane.client.with_token(token);
     let answer = player.post_sdp(&format!("/v1/sessions/{id}/whep"), "v=0\r\noffer\r\n").await;

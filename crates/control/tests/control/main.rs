@@ -5,11 +5,13 @@
 mod authorisation;
 mod bodies;
 mod capacity;
+mod content;
 mod lifecycle;
 mod link;
 mod origins;
 mod players;
 mod restart;
+mod saves;
 mod stale;
 mod support;
 mod web;

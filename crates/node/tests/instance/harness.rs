@@ -9,7 +9,7 @@ use api::id::{InstanceId, NodeId};
 use api::manifest::Manifest;
 use api::node::{
     DesiredInstance, DesiredInstances, FromNode, InProcessLink, InstanceState, NodeLink, ObservedInstance,
-    ObservedNode, OfferFailure, ToNode,
+    ObservedNode, OfferFailure, PackageSource, ToNode,
 };
 use api::session::EndReason;
 use api::streamer::NetworkSettings;
@@ -86,7 +86,8 @@ impl Harness {
             epoch: 1,
             spec: manifest.spec.default,
             manifest: Box::new(manifest),
-            package_dir: self.dir.path().join("package"),
+            package: PackageSource::Directory { dir: self.dir.path().join("package") },
+            saves: None,
             resizable: true,
             connect_timeout_s: 60,
             reconnect_grace_s: 60,
@@ -96,7 +97,7 @@ impl Harness {
 
     pub(crate) async fn want(&mut self) {
         let instances = self.desired.clone();
-        self.link.send(ToNode::Desired(DesiredInstances { instances })).await.unwrap();
+        self.link.send(ToNode::Desired(DesiredInstances { instances, replicas: Vec::new() })).await.unwrap();
     }
 
     /// Starts one instance.

@@ -13,6 +13,7 @@ const RULES: Rules = Rules {
     link_grace: Duration::from_secs(20),
     idle_timeout: Duration::from_secs(900),
     start_timeout: Duration::from_secs(30),
+    archive: Duration::ZERO,
     stop_grace: Duration::from_secs(3),
 };
 
@@ -51,6 +52,7 @@ fn instance(state: InstanceState, player: PlayerPresence, idle_s: u32) -> Observ
         epoch: 1,
         state,
         player,
+        saved: None,
         statistics: Some(StreamStatistics { idle_s, ..StreamStatistics::default() }),
     }
 }

@@ -124,6 +124,13 @@ impl Plane {
     }
 
     /// A new session of `pong` of the player with this token, whose game runs.
+    pub(crate) async fn create_tenant(&self, name: &str) -> String {
+        let client = self.client.with_token(&self.operator_token());
+        let reply = client.post_json("/v1/tenants", format!("{{\"name\": \"{name}\"}}")).await;
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        reply.json()["token"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) async fn play(&self, player: &str) -> (String, String) {
         let reply = self.client.with_token(player).post_json("/v1/sessions", r#"{"app": "pong"}"#).await;
         assert_eq!(reply.status, 201, "{}", reply.text());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use api::id::{InstanceId, NodeId};
 use api::node::{
     Capacity, DesiredInstance, FromNode, InstanceState, NodeEnd, NodeRefusal, ObservedInstance, ObservedNode,
-    OfferFailure, PlayerPresence, ToNode,
+    ObservedReplica, OfferFailure, PlayerPresence, ToNode,
 };
 use api::session::EndReason;
 use api::streamer::StreamStatistics;
@@ -31,6 +31,8 @@ pub(crate) struct Script {
     /// A stop is not obeyed.
     pub(crate) stubborn: bool,
     pub(crate) gone: bool,
+    /// Releases on its site.
+    pub(crate) replicas: Vec<ObservedReplica>,
 }
 
 #[derive(Clone)]
@@ -52,6 +54,7 @@ impl ScriptedNode {
             silent: false,
             stubborn: false,
             gone: false,
+            replicas: Vec::new(),
         };
         let node = Self { script: Arc::new(Mutex::new(script)), changed: Arc::new(Notify::new()) };
         node.changed.notify_one();
@@ -119,6 +122,7 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                     capacity: script.capacity,
                     refuses: script.refuses.clone(),
                     instances: script.instances.values().cloned().collect(),
+                    replicas: script.replicas.clone(),
                 });
                 // A control plane that stopped wants no report.
                 end.to_control.send(FromNode::Observed(observed)).await.unwrap_or_default();
@@ -146,6 +150,7 @@ fn obey(script: &mut Script, desired: Vec<DesiredInstance>) {
             epoch: wish.epoch,
             state: script.start_at.clone(),
             player: PlayerPresence::Awaited,
+            saved: None,
             statistics: None,
         });
         if let Some(reason) = wish.stop
