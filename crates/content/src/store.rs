@@ -39,6 +39,9 @@ const TAIL_GUESS_BYTES: u64 = 16 * 1024;
 /// it restarts.
 const RETRY_FOR: Duration = Duration::from_secs(15);
 
+/// What servers call a wrong key, a wrong secret, and a key that may not do this.
+const REFUSALS: [&str; 3] = ["<Code>AccessDenied<", "<Code>InvalidAccessKeyId<", "<Code>SignatureDoesNotMatch<"];
+
 /// Where the store is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreSettings {
@@ -185,23 +188,23 @@ pub enum StoreError {
 
 impl StoreError {
     fn of(name: &ObjectName, error: object_store::Error) -> StoreError {
-        match error {
-            // A server says the same of an object and of a bucket that are not there, but for a word in its answer.
-            object_store::Error::NotFound { ref source, .. } if source.to_string().contains("NoSuchBucket") => {
-                return StoreError::NoBucket(Box::new(error));
-            }
-            object_store::Error::NotFound { .. } => return StoreError::Missing(name.clone()),
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                return StoreError::Refused(Box::new(error));
-            }
-            _ => {}
-        }
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(one) = cause {
-            if one.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+        let is_missing = matches!(error, object_store::Error::NotFound { .. });
+        let causes = std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |one| one.source());
+        for cause in causes {
+            if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull) {
                 return StoreError::Full;
             }
-            cause = one.source();
+            // A server's answer is a text, in which the code is the same for all of them; of the same status there are several.
+            let text = cause.to_string();
+            if text.contains("<Code>NoSuchBucket<") {
+                return StoreError::NoBucket(Box::new(error));
+            }
+            if REFUSALS.iter().any(|code| text.contains(code)) {
+                return StoreError::Refused(Box::new(error));
+            }
+        }
+        if is_missing {
+            return StoreError::Missing(name.clone());
         }
         StoreError::Failed(Box::new(error))
     }

@@ -232,8 +232,9 @@ impl Model {
             Step::Delete(index) => {
                 let mut rows = self.world.rows();
                 let releases = rows.releases.len();
-                if releases > 0 {
-                    rows.releases.remove(index % releases);
+                // The first one stays.
+                if releases > 1 {
+                    rows.releases.remove(1 + index % (releases - 1));
                 }
             }
             Step::Save => {
@@ -293,7 +294,7 @@ impl Model {
             if rows.uploads.is_empty() {
                 return;
             }
-            let index = index % rows.uploads.len();
+            let index = index.min(rows.uploads.len() - 1);
             let Some(next) = rows.uploads[index].next() else {
                 let ended = rows.uploads.remove(index);
                 rows.releases.push((ended.root.id(), ended.root.tree));
