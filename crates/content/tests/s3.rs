@@ -33,7 +33,7 @@ impl Server {
     /// `None` where there is no program.
     fn start() -> Option<Server> {
         let Some(program) = std::env::var_os("KITE_TEST_S3").map(PathBuf::from) else {
-            println!("skipped: KITE_TEST_S3 does not name Garage's program; ./x test builds it");
+            eprintln!("skipped: KITE_TEST_S3 does not name Garage's program; ./x test builds it");
             return None;
         };
         assert!(
@@ -291,7 +291,7 @@ async fn a_volume_is_filled_from_it_though_the_server_is_killed_meanwhile() {
     let begin = Instant::now();
     let error = filling.await.unwrap().unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(60), "it takes {:?} to say so", begin.elapsed());
-    println!("told after {:?}: {error:?}", begin.elapsed());
+    eprintln!("told after {:?}: {error:?}", begin.elapsed());
     let away = store.root(root).await.unwrap_err();
     assert!(matches!(away, StoreError::Failed(_)), "{away:?}");
     server.run();

@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use crate::chunk::{Chunk, ChunkId, tests::noise};
-use crate::collect::{COLLECT_GRACE, CollectOptions, Collection, Ledger, Live};
+use crate::collect::steps::Collection;
+use crate::collect::{COLLECT_GRACE, CollectOptions, Ledger, Live};
 use crate::compact::{CompactOptions, Compaction, compact};
 use crate::id::{PackId, RootId, TreeId};
 use crate::pack::{Pack, Packer};
@@ -336,7 +337,9 @@ impl Model {
         let now = self.world.now();
         let collection = self.collection.get_or_insert_with(|| {
             let options = CollectOptions { now: Some(now), may_be_empty: is_last, ..CollectOptions::default() };
-            Collection { batch: 1, ..Collection::new(self.world.store.clone(), options, now) }
+            let mut collection = Collection::new(self.world.store.clone(), options, now);
+            collection.batch = 1;
+            collection
         });
         let before = collection.collected.removed;
         // It ends early where nothing is live.
@@ -408,8 +411,9 @@ impl Model {
 
 /// All files of a store, staging files too, as names of objects.
 fn files(dir: &Path) -> BTreeSet<String> {
-    let below =
-        |dir: &Path| fs::read_dir(dir).map(|found| found.map(|entry| entry.unwrap()).collect()).unwrap_or(Vec::new());
+    let below = |dir: &Path| -> Vec<fs::DirEntry> {
+        fs::read_dir(dir).map(|found| found.map(|entry| entry.unwrap()).collect()).unwrap_or_default()
+    };
     let mut names = BTreeSet::new();
     for kind in ObjectKind::ALL {
         for start in below(&dir.join(kind.directory())) {
