@@ -15,6 +15,9 @@
 //! | `root` | a tree and the packs in which its chunks lie (pure) |
 //! | `seal` | encryption of saves (pure) |
 //! | `store` | where objects are kept: a directory or a bucket |
+//! | `collect` | removes objects that nothing needs |
+//! | `compact` | packs of which little is needed, and chunks that lie in many packs |
+//! | `inspect` | whether all is there that is needed, and how much it is |
 //! | `scan` | a directory on disk -> a tree and its chunks |
 //! | `volume` | a site's read-only copies: fetched, verified, evicted |
 //! | `transfer` | a developer's directory -> the store, with as few bytes as can be |
@@ -24,8 +27,11 @@
 //! Deliberately absent: sessions, tenants, databases, HTTP.
 
 mod chunk;
+mod collect;
+mod compact;
 mod encoding;
 mod id;
+mod inspect;
 mod pack;
 mod parcel;
 mod patch;
@@ -43,7 +49,12 @@ mod tree;
 mod volume;
 
 pub use chunk::{Chunk, ChunkId, Cutter, MAX_CHUNK_BYTES};
+pub use collect::{
+    Amount, COLLECT_GRACE, CollectError, CollectOptions, CollectProgress, Collected, Ledger, Live, collect,
+};
+pub use compact::{COMPACT_SHARE_PERCENT, CompactError, CompactOptions, CompactProgress, Compacted, compact};
 pub use id::{ObjectIdError, PackId, RootId, TreeId};
+pub use inspect::{Fault, Problem, Stats, Verified, stats, verify};
 pub use pack::{MAX_PACK_BYTES, Pack, PackError, Packer, Place};
 pub use parcel::{Body, Item, MAX_PARCEL_BYTES, Parcel, ParcelBuilder, ParcelError};
 pub use patch::{MAX_PATCH_BYTES, Patch, PatchError};

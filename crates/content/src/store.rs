@@ -12,7 +12,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -20,7 +20,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _};
+use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, RetryConfig};
 
 use crate::chunk::Chunk;
 use crate::id::{PackId, RootId, TreeId};
@@ -34,6 +34,13 @@ const READ_THROUGH_BYTES: u64 = 128 * 1024;
 
 /// First guess at how long the end of a pack with its index is. Enough for the 250 chunks of a usual one.
 const TAIL_GUESS_BYTES: u64 = 16 * 1024;
+
+/// How long a request to a server that does not answer is tried again. More makes whoever waits learn late that it is away; less gives up while
+/// it restarts.
+const RETRY_FOR: Duration = Duration::from_secs(15);
+
+/// What servers call a wrong key, a wrong secret, and a key that may not do this.
+const REFUSALS: [&str; 3] = ["<Code>AccessDenied<", "<Code>InvalidAccessKeyId<", "<Code>SignatureDoesNotMatch<"];
 
 /// Where the store is.
 #[derive(Clone, PartialEq, Eq)]
@@ -89,7 +96,7 @@ impl ObjectKind {
     /// All of them.
     pub const ALL: [ObjectKind; 3] = [ObjectKind::Pack, ObjectKind::Tree, ObjectKind::Root];
 
-    fn directory(self) -> &'static str {
+    pub(crate) fn directory(self) -> &'static str {
         match self {
             ObjectKind::Pack => "packs",
             ObjectKind::Tree => "trees",
@@ -115,6 +122,24 @@ impl ObjectName {
     fn path(&self) -> ObjectPath {
         let start = self.id.get(..2).unwrap_or_default();
         ObjectPath::from_iter([self.kind.directory(), start, &self.id])
+    }
+}
+
+impl From<PackId> for ObjectName {
+    fn from(id: PackId) -> ObjectName {
+        ObjectName::new(ObjectKind::Pack, &id)
+    }
+}
+
+impl From<TreeId> for ObjectName {
+    fn from(id: TreeId) -> ObjectName {
+        ObjectName::new(ObjectKind::Tree, &id)
+    }
+}
+
+impl From<RootId> for ObjectName {
+    fn from(id: RootId) -> ObjectName {
+        ObjectName::new(ObjectKind::Root, &id)
     }
 }
 
@@ -150,6 +175,12 @@ pub enum StoreError {
     /// No space is left: make some, then try again.
     #[error("the content store's disk is full")]
     Full,
+    /// The server does not know the keys, or they may not do this: check the settings, and the keys' rights at the server.
+    #[error("the content store refuses the access key or its secret")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The bucket is not there: make it, or check its name in the settings.
+    #[error("the content store's bucket does not exist")]
+    NoBucket(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The disk or the server failed: look at the cause, then try again.
     #[error("the content store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -157,15 +188,23 @@ pub enum StoreError {
 
 impl StoreError {
     fn of(name: &ObjectName, error: object_store::Error) -> StoreError {
-        if matches!(error, object_store::Error::NotFound { .. }) {
-            return StoreError::Missing(name.clone());
-        }
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(one) = cause {
-            if one.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+        let is_missing = matches!(error, object_store::Error::NotFound { .. });
+        let causes = std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |one| one.source());
+        for cause in causes {
+            if cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull) {
                 return StoreError::Full;
             }
-            cause = one.source();
+            // A server's answer is a text, in which the code is the same for all of them; of the same status there are several.
+            let text = cause.to_string();
+            if text.contains("<Code>NoSuchBucket<") {
+                return StoreError::NoBucket(Box::new(error));
+            }
+            if REFUSALS.iter().any(|code| text.contains(code)) {
+                return StoreError::Refused(Box::new(error));
+            }
+        }
+        if is_missing {
+            return StoreError::Missing(name.clone());
         }
         StoreError::Failed(Box::new(error))
     }
@@ -175,7 +214,11 @@ impl StoreError {
     pub fn is_about_the_object(&self) -> bool {
         match self {
             StoreError::Missing(_) | StoreError::Damaged(_) => true,
-            StoreError::Open(_) | StoreError::Full | StoreError::Failed(_) => false,
+            StoreError::Open(_)
+            | StoreError::Full
+            | StoreError::Refused(_)
+            | StoreError::NoBucket(_)
+            | StoreError::Failed(_) => false,
         }
     }
 }
@@ -210,6 +253,7 @@ impl Store {
                     .with_region(region)
                     .with_access_key_id(access_key_id)
                     .with_secret_access_key(secret_access_key)
+                    .with_retry(RetryConfig { retry_timeout: RETRY_FOR, ..RetryConfig::default() })
                     .with_client_options(ClientOptions::new().with_allow_http(is_plain));
                 if let Some(endpoint) = endpoint {
                     builder = builder.with_endpoint(endpoint);
@@ -334,16 +378,26 @@ impl Store {
         Root::decode(&bytes).map_err(|_error| StoreError::Damaged(name))
     }
 
+    /// The time by the store's own clock, which is the one that [`Listed::written`] goes by. Writes a small object, `clock`.
+    pub async fn now(&self) -> Result<SystemTime, StoreError> {
+        let path = ObjectPath::from("clock");
+        let failed = |error| match StoreError::of(&ObjectName::new(ObjectKind::Root, &"*"), error) {
+            StoreError::Missing(name) => StoreError::Failed(format!("{name}: its clock is gone").into()),
+            other => other,
+        };
+        self.objects.put(&path, Bytes::from_static(b"kite").into()).await.map_err(failed)?;
+        Ok(self.objects.head(&path).await.map_err(failed)?.last_modified.into())
+    }
+
     /// All objects of a kind, in no order. What lies there and is none is left out.
     pub fn list(&self, kind: ObjectKind) -> impl Stream<Item = Result<Listed, StoreError>> + Send + 'static {
         let prefix = ObjectPath::from(kind.directory());
         self.objects.list(Some(&prefix)).filter_map(move |found| async move {
-            let failed = |error| StoreError::of(&ObjectName::new(kind, &"*"), error);
-            let found = match found {
+            let found = match found.map_err(|error| StoreError::of(&ObjectName::new(kind, &"*"), error)) {
                 Ok(found) => found,
                 // It was removed while the list was made.
-                Err(object_store::Error::NotFound { .. }) => return None,
-                Err(error) => return Some(Err(failed(error))),
+                Err(StoreError::Missing(_)) => return None,
+                Err(error) => return Some(Err(error)),
             };
             let id = found.location.filename()?;
             id.parse::<PackId>().ok()?;
@@ -354,9 +408,9 @@ impl Store {
 
     /// Removes an object; one that is not there is removed already.
     pub async fn remove(&self, name: &ObjectName) -> Result<(), StoreError> {
-        match self.objects.delete(&name.path()).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(StoreError::of(name, error)),
+        match self.objects.delete(&name.path()).await.map_err(|error| StoreError::of(name, error)) {
+            Ok(()) | Err(StoreError::Missing(_)) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -384,6 +438,18 @@ impl Stored {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.parts.iter().map(|(_, bytes, _)| bytes.len() as u64).sum()
+    }
+
+    /// The chunks' bytes as they are stored, each checked by uncompressing it, in the order that was asked for.
+    pub(crate) fn verbatim(&self) -> impl Iterator<Item = Result<(Place, &[u8]), StoreError>> {
+        self.parts.iter().flat_map(move |(start, bytes, places)| {
+            places.iter().map(move |place| {
+                let range = place.range();
+                let stored = bytes.get((range.start - start) as usize..(range.end - start) as usize);
+                let stored = stored.filter(|stored| place.read(stored).is_ok());
+                stored.map(|stored| (*place, stored)).ok_or_else(|| StoreError::Damaged(self.name.clone()))
+            })
+        })
     }
 
     /// The chunks, uncompressed and checked, in the order that was asked for. This is work for a thread of its own.

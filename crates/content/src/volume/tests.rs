@@ -220,5 +220,5 @@ async fn what_was_not_used_for_longest_goes_and_what_is_used_or_pinned_stays() {
     assert!(!volume.evict(roots[1]).await.unwrap(), "it is in use");
     drop((used, also_used));
     drop(volume.ensure(roots[2]).await.unwrap());
-    assert_eq!(here(&volume)[0], true);
+    assert!(here(&volume)[0]);
 }
