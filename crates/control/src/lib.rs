@@ -10,6 +10,7 @@
 mod app;
 mod coordinator;
 mod http;
+pub mod keeper;
 mod reconcile;
 mod serve;
 mod settings;

@@ -5,6 +5,7 @@
 mod app;
 mod client;
 mod config;
+mod content_store;
 mod doctor;
 mod install;
 mod push;
@@ -47,6 +48,9 @@ enum Command {
     /// Look at running sessions, end them.
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// Look after the store of releases and saves: verify, count, collect.
+    #[command(subcommand)]
+    Content(content_store::ContentCommand),
     /// Say what this machine lacks, what that costs, and what to do.
     Doctor(doctor::DoctorArgs),
     /// Print the OpenAPI document of the REST API.
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(*args),
         Command::App(command) => app::run(command),
         Command::Session(command) => session::run(command),
+        Command::Content(command) => content_store::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Openapi => {
             say::out(&control::openapi_json());

@@ -8,7 +8,7 @@ use api::id::{ContentId, UploadId};
 use api::manifest::{AppName, MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, PackagePath, Placeholder};
 use api::problem::{Problem, ProblemKind};
 use content::transfer::{FinishError, Known, OutlineError, ReceiveError, Upload};
-use content::{EntryKind, PackId, RootId, Store, StoreError, Tree};
+use content::{EntryKind, ObjectName, PackId, RootId, Store, StoreError, Tree};
 use tokio::sync::Semaphore;
 use tracing::{error, info};
 use uuid::Uuid;
@@ -16,13 +16,17 @@ use uuid::Uuid;
 use super::access::Caller;
 use super::catalogue::{MAX_PICTURE_BYTES, media_type};
 use super::{Plane, broken, now};
-use crate::store::{NewRelease, UploadRecord};
+use crate::store::{NewRelease, Noted, UploadRecord};
 
 /// Uploads that are kept in memory. One more makes the oldest be read again from the store with its next parcel.
 const MAX_OPEN: usize = 32;
 
 /// Parcels that are worked on at once: each takes up to 40 MB of memory and a core.
 const PARCELS_AT_ONCE: usize = 4;
+
+/// How often an object that the collector is about to remove is tried again, and how long after: it removes thousands a second.
+const CONDEMNED_TRIES: u32 = 60;
+const CONDEMNED_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// An upload, and whose it is.
 #[derive(Debug)]
@@ -78,7 +82,8 @@ fn parse<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, Prob
 
 async fn read_known(store: &Store, record: &UploadRecord) -> Result<Known, Problem> {
     let roots: Result<Vec<RootId>, Problem> = record.roots.iter().map(|root| parse(root.as_str(), "root")).collect();
-    let packs: Result<Vec<PackId>, Problem> = record.packs.iter().map(|pack| parse(pack, "pack")).collect();
+    let packs: Result<Vec<PackId>, Problem> =
+        record.objects.iter().filter_map(|name| name.strip_prefix("packs/")).map(|pack| parse(pack, "pack")).collect();
     Known::read(store, &roots?, &packs?).await.map_err(|error| store_failed(&error))
 }
 
@@ -135,6 +140,19 @@ impl Plane {
         open.upload.signatures(&self.uploads.store, &numbers).await.map_err(|error| refused(&error))
     }
 
+    /// Notes objects before they are written: one that is there and not noted would be the collector's.
+    async fn note(&self, open: &Open, objects: &[ObjectName]) -> Result<(), Problem> {
+        let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+        for _ in 0..CONDEMNED_TRIES {
+            match self.store.note_objects(open.record.id, &names, now()).await.map_err(broken)? {
+                Noted::Yes => return Ok(()),
+                Noted::Ended => return Err(ProblemKind::UploadUnknown.because("The upload has ended meanwhile.")),
+                Noted::Condemned => tokio::time::sleep(CONDEMNED_PAUSE).await,
+            }
+        }
+        Err(ProblemKind::ServiceStopping.because("The content store is being cleaned up.").retry_after(10))
+    }
+
     async fn parcel_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
         self.uploads.parcels.acquire().await.map_err(|_closed| ProblemKind::ServiceStopping.plain())
     }
@@ -146,11 +164,7 @@ impl Plane {
         let _permit = self.parcel_permit().await?;
         let received = open.upload.receive(&self.uploads.store, body).await.map_err(|error| refused(&error))?;
         if let Some(mut pack) = received.pack {
-            // Noted first: a pack that is there and not noted would be the collector's.
-            let noted = self.store.note_pack(open.record.id, &pack.id.to_string(), now()).await.map_err(broken)?;
-            if !noted {
-                return Err(ProblemKind::UploadUnknown.because("The upload has ended meanwhile."));
-            }
+            self.note(&open, &[pack.id.into()]).await?;
             let bytes = std::mem::take(&mut pack.bytes);
             let put = self.uploads.store.put_pack(pack.id, bytes).await;
             put.map_err(|error| store_failed(&error))?;

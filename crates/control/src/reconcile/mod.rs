@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use self::session::{Evidence, Rules};
 use crate::app::{Plane, now};
 use crate::coordinator::NodeView;
+use crate::keeper;
 use crate::stop::Stop;
 use crate::store::{Changed, SessionRecord, StoreError};
 
@@ -33,6 +34,12 @@ const FORGET_PERIOD: Duration = Duration::from_secs(3600);
 /// How long a save may take after the game's end: longer than the node tries, so that the node's word counts.
 const ARCHIVE_LIMIT: Duration = Duration::from_secs(90);
 
+/// How often the content store is collected. What is not needed stays a day in any case.
+const COLLECT_PERIOD: Duration = Duration::from_secs(6 * 3600);
+
+/// How long an upload may rest before it is given up: a push that broke on a Friday goes on at the Monday after.
+const UPLOAD_REST: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Longest detail of a node that is logged, in characters.
 const MAX_DETAIL: usize = 500;
 
@@ -42,6 +49,10 @@ pub(crate) async fn run(plane: Arc<Plane>, mut stop: Stop) {
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut forgotten_at: Option<Instant> = None;
+    // Not at the start, when everybody comes back.
+    let mut collected_at = Some(Instant::now());
+    // Ends with this task.
+    let mut collecting = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             () = stop.raised() => return,
@@ -56,6 +67,12 @@ pub(crate) async fn run(plane: Arc<Plane>, mut stop: Stop) {
             forgotten_at = Some(Instant::now());
             forget(&plane).await;
         }
+        if collected_at.is_none_or(|at| at.elapsed() >= COLLECT_PERIOD) {
+            collected_at = Some(Instant::now());
+            // Hours, for a large store: beside everything else.
+            collecting.spawn(collect(Arc::clone(&plane)));
+        }
+        while collecting.try_join_next().is_some() {}
     }
 }
 
@@ -181,6 +198,23 @@ fn log_detail(record: &SessionRecord, instance: Option<&ObservedInstance>) {
         warn!(session = %record.id, reason = reason.word(), detail, "session ended by a fault");
     } else {
         info!(session = %record.id, reason = reason.word(), detail, "session ended");
+    }
+}
+
+/// Gives up uploads that nobody went on with, and removes what nothing needs.
+async fn collect(plane: Arc<Plane>) {
+    let rest = i64::try_from(UPLOAD_REST.as_millis()).unwrap_or(i64::MAX);
+    let before = api::clock::UtcTime::from_unix_ms(now().unix_ms().saturating_sub(rest));
+    match plane.store.forget_uploads_before(before).await {
+        Ok(0) => {}
+        Ok(uploads) => info!(uploads, "uploads given up"),
+        Err(error) => error!(error = &error as &dyn std::error::Error, "uploads could not be given up"),
+    }
+    let (dir, store) = (&plane.settings.data_dir, &plane.uploads.store);
+    match keeper::collect_with(dir, &plane.store, store, false, &|_| {}).await {
+        Ok(_) => {}
+        Err(keeper::KeeperError::Collect(content::CollectError::NothingLive)) => {}
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "the content store could not be collected"),
     }
 }
 

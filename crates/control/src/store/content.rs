@@ -10,7 +10,9 @@ use sea_orm::{
     QuerySelect,
 };
 
-use super::entity::{app, channel_change, placement, release, save, tenant, upload, upload_pack, upload_root};
+use super::entity::{
+    app, channel_change, condemned, placement, release, save, tenant, upload, upload_object, upload_root,
+};
 use super::{Store, StoreError};
 
 /// Releases of an app that a list has, and that a new upload is compared with at most.
@@ -57,14 +59,27 @@ pub(crate) struct UploadRecord {
     pub(crate) tenant: String,
     /// What it may refer to besides its own packs, newest first.
     pub(crate) roots: Vec<ContentId>,
-    pub(crate) packs: Vec<String>,
+    /// What it wrote or was about to, as `packs/ID`.
+    pub(crate) objects: Vec<String>,
+}
+
+/// What became of the note of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// It is noted: it can be written.
+    Yes,
+    /// The upload has ended.
+    Ended,
+    /// The collector is about to remove it: try again in a moment.
+    Condemned,
 }
 
 /// What has to be kept in the content store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LiveContent {
     pub(crate) roots: Vec<String>,
-    pub(crate) packs: Vec<String>,
+    /// Objects of uploads that go on, as `packs/ID`.
+    pub(crate) pending: Vec<String>,
 }
 
 /// Whose an app is.
@@ -133,8 +148,8 @@ impl Store {
             .filter(upload::Column::App.eq(app.to_string()))
             .filter(upload::Column::Tenant.eq(tenant));
         let open: Vec<String> = open.all(&transaction).await?.into_iter().map(|row| row.id).collect();
-        let packs = upload_pack::Entity::find().filter(upload_pack::Column::Upload.is_in(open));
-        let mut packs: Vec<String> = packs.all(&transaction).await?.into_iter().map(|row| row.pack).collect();
+        let packs = upload_object::Entity::find().filter(upload_object::Column::Upload.is_in(open));
+        let mut packs: Vec<String> = packs.all(&transaction).await?.into_iter().map(|row| row.object).collect();
         packs.sort_unstable();
         packs.dedup();
         let mut seen = std::collections::HashSet::new();
@@ -152,12 +167,12 @@ impl Store {
             row.into_active_model().insert(&transaction).await?;
         }
         for pack in &packs {
-            let row = upload_pack::Model { upload: id.to_string(), pack: pack.clone() };
+            let row = upload_object::Model { upload: id.to_string(), object: pack.clone() };
             row.into_active_model().insert(&transaction).await?;
         }
         transaction.commit().await?;
         let roots = roots.into_iter().filter_map(|root| ContentId::try_from(root).ok()).collect();
-        Ok(UploadRecord { id, app: app.clone(), tenant: tenant.to_owned(), roots, packs })
+        Ok(UploadRecord { id, app: app.clone(), tenant: tenant.to_owned(), roots, objects: packs })
     }
 
     /// An upload that is going on.
@@ -166,24 +181,45 @@ impl Store {
         let roots = upload_root::Entity::find().filter(upload_root::Column::Upload.eq(id.to_string()));
         let roots =
             roots.all(&self.read).await?.into_iter().filter_map(|row| ContentId::try_from(row.root).ok()).collect();
-        let packs = upload_pack::Entity::find().filter(upload_pack::Column::Upload.eq(id.to_string()));
-        let packs = packs.all(&self.read).await?.into_iter().map(|row| row.pack).collect();
+        let packs = upload_object::Entity::find().filter(upload_object::Column::Upload.eq(id.to_string()));
+        let packs = packs.all(&self.read).await?.into_iter().map(|row| row.object).collect();
         let app = row.app.parse().map_err(|_no_name| StoreError::Unreadable { id: row.id, column: "app" })?;
-        Ok(Some(UploadRecord { id, app, tenant: row.tenant, roots, packs }))
+        Ok(Some(UploadRecord { id, app, tenant: row.tenant, roots, objects: packs }))
     }
 
-    /// Notes a pack that an upload is about to write, and that the upload goes on; false when it has ended.
-    pub(crate) async fn note_pack(&self, id: UploadId, pack: &str, at: UtcTime) -> Result<bool, StoreError> {
+    /// Notes objects that an upload is about to write, as `packs/ID`, and that the upload goes on.
+    pub(crate) async fn note_objects(&self, id: UploadId, names: &[String], at: UtcTime) -> Result<Noted, StoreError> {
         let transaction = self.begin().await?;
         let active = upload::Entity::update_many().col_expr(upload::Column::ActiveAt, Expr::val(at.unix_ms()));
         let found = active.filter(upload::Column::Id.eq(id.to_string())).exec(&transaction).await?.rows_affected > 0;
-        let key = (id.to_string(), pack.to_owned());
-        if found && upload_pack::Entity::find_by_id(key).one(&transaction).await?.is_none() {
-            let row = upload_pack::Model { upload: id.to_string(), pack: pack.to_owned() };
-            row.into_active_model().insert(&transaction).await?;
+        if !found {
+            transaction.rollback().await?;
+            return Ok(Noted::Ended);
+        }
+        for name in names {
+            if condemned::Entity::find_by_id(name.clone()).one(&transaction).await?.is_some() {
+                transaction.rollback().await?;
+                return Ok(Noted::Condemned);
+            }
+            if upload_object::Entity::find_by_id((id.to_string(), name.clone())).one(&transaction).await?.is_none() {
+                let row = upload_object::Model { upload: id.to_string(), object: name.clone() };
+                row.into_active_model().insert(&transaction).await?;
+            }
         }
         transaction.commit().await?;
-        Ok(found)
+        Ok(Noted::Yes)
+    }
+
+    /// Notes what the collector is about to remove, and forgets what it was before.
+    pub(crate) async fn condemn(&self, names: &[String]) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        condemned::Entity::delete_many().exec(&transaction).await?;
+        for part in names.chunks(200) {
+            let rows = part.iter().map(|object| condemned::Model { object: object.clone() }.into_active_model());
+            condemned::Entity::insert_many(rows).exec_without_returning(&transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
     }
 
     /// Makes a release of an upload: one transaction, after which the release is what holds the content. `None` when the upload has
@@ -227,7 +263,6 @@ impl Store {
         for channel in new.channels {
             add_change(&transaction, &upload.app, &channel, row.number, at).await?;
         }
-        // All of the tenant's uploads of this app: what the others brought is in this one, or was given up.
         remove_upload(&transaction, &upload.id).await?;
         transaction.commit().await?;
         release_of(row).map(Some)
@@ -358,11 +393,12 @@ impl Store {
         roots.extend(release::Entity::find().all(&transaction).await?.into_iter().map(|row| row.root));
         roots.extend(upload_root::Entity::find().all(&transaction).await?.into_iter().map(|row| row.root));
         roots.extend(save::Entity::find().all(&transaction).await?.into_iter().map(|row| row.root));
-        let packs = upload_pack::Entity::find().all(&transaction).await?.into_iter().map(|row| row.pack).collect();
+        let pending =
+            upload_object::Entity::find().all(&transaction).await?.into_iter().map(|row| row.object).collect();
         transaction.rollback().await?;
         roots.sort_unstable();
         roots.dedup();
-        Ok(LiveContent { roots, packs })
+        Ok(LiveContent { roots, pending })
     }
 }
 
@@ -385,7 +421,7 @@ async fn add_change(
 }
 
 async fn remove_upload(connection: &impl ConnectionTrait, id: &str) -> Result<(), StoreError> {
-    upload_pack::Entity::delete_many().filter(upload_pack::Column::Upload.eq(id)).exec(connection).await?;
+    upload_object::Entity::delete_many().filter(upload_object::Column::Upload.eq(id)).exec(connection).await?;
     upload_root::Entity::delete_many().filter(upload_root::Column::Upload.eq(id)).exec(connection).await?;
     upload::Entity::delete_by_id(id.to_owned()).exec(connection).await?;
     Ok(())

@@ -20,7 +20,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
-pub(crate) use self::content::{ChannelRecord, LiveContent, NewRelease, Owner, ReleaseRecord, UploadRecord};
+pub(crate) use self::content::{ChannelRecord, LiveContent, NewRelease, Noted, Owner, ReleaseRecord, UploadRecord};
 pub(crate) use self::player::{Erased, PlayerRecord};
 pub(crate) use self::save::{ChosenSave, SaveRecord, SaveRefusal, SaveRule, SessionSave};
 pub(crate) use self::session::{Changed, Claimed, SessionRecord, Usage};

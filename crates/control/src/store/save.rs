@@ -11,7 +11,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::entity::{save, save_parent, session, session_save};
+use super::entity::{condemned, save, save_parent, session, session_save};
 use super::{Store, StoreError};
 
 /// Versions that a list has at most; older ones are kept and not listed.
@@ -185,6 +185,12 @@ impl Store {
         if newest.as_ref().is_some_and(|newest| newest.sequence >= i64::from(saved.sequence)) {
             transaction.rollback().await?;
             return Ok(true);
+        }
+        let root = format!("roots/{}", saved.content);
+        if condemned::Entity::find_by_id(root).one(&transaction).await?.is_some() {
+            // It is about to be removed: the node is asked again with its next report, and keeps the files when nothing helps.
+            transaction.rollback().await?;
+            return Ok(false);
         }
         let parents: Vec<String> = match newest {
             Some(newest) => vec![newest.id],

@@ -2,6 +2,7 @@
 
 pub(super) mod app;
 pub(super) mod channel_change;
+pub(super) mod condemned;
 pub(super) mod placement;
 pub(super) mod player;
 pub(super) mod release;
@@ -11,5 +12,5 @@ pub(super) mod session;
 pub(super) mod session_save;
 pub(super) mod tenant;
 pub(super) mod upload;
-pub(super) mod upload_pack;
+pub(super) mod upload_object;
 pub(super) mod upload_root;

@@ -26,7 +26,7 @@ enum Column {
     Channel,
     Release,
     Upload,
-    Pack,
+    Object,
     Site,
     Policy,
     PlayerId,
@@ -102,7 +102,8 @@ impl MigrationTrait for CreateContent {
                 [text(C::Id), text(C::App), text(C::Tenant), number(C::CreatedAt), number(C::ActiveAt)],
                 &[C::Id],
             ),
-            table("upload_pack", [text(C::Upload), text(C::Pack)], &[C::Upload, C::Pack]),
+            table("upload_object", [text(C::Upload), text(C::Object)], &[C::Upload, C::Object]),
+            table("condemned", [text(C::Object)], &[C::Object]),
             table("upload_root", [text(C::Upload), text(C::Root)], &[C::Upload, C::Root]),
             table(
                 "placement",

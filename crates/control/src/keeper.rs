@@ -1,0 +1,161 @@
+//! The keeper of the content store: collects what nothing needs, verifies what is there, counts it. Runs beside the control plane or without it,
+//! on the same database; never two at once.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use content::{
+    CollectError, CollectOptions, CollectProgress, Collected, Fault, Ledger, Live, ObjectName, RootId, Stats,
+    StoreSettings, Verified,
+};
+
+use crate::store::{LiveContent, Store, StoreError};
+
+/// Held by the one keeper.
+const LOCK_FILE: &str = "content-keeper.lock";
+
+/// Why the keeper did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// Another one works on the same data directory: wait for it.
+    #[error("another collection of the content store is running")]
+    Busy,
+    /// The data directory cannot be used: check its path and rights.
+    #[error("{path} cannot be used")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database cannot be opened or asked.
+    #[error("the database failed")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database names content that cannot be: it was written by another version.
+    #[error("the database names `{0}`, which is no content")]
+    Name(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] content::StoreError),
+    /// The collection ended early; nothing that is needed was removed.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+}
+
+fn database(error: StoreError) -> KeeperError {
+    KeeperError::Database(Box::new(error))
+}
+
+/// The database as the collector asks it.
+struct Books<'a>(&'a Store);
+
+fn parse_root(text: &str) -> Result<RootId, KeeperError> {
+    text.parse().map_err(|_error| KeeperError::Name(text.to_owned()))
+}
+
+fn live(content: &LiveContent) -> Result<Live, KeeperError> {
+    let mut live = Live::default();
+    for root in &content.roots {
+        live.roots.push(parse_root(root)?);
+    }
+    for name in &content.pending {
+        let wrong = || KeeperError::Name(name.clone());
+        let (kind, id) = name.split_once('/').ok_or_else(wrong)?;
+        match kind {
+            "packs" => live.pending_packs.push(id.parse().map_err(|_error| wrong())?),
+            "trees" => live.pending_trees.push(id.parse().map_err(|_error| wrong())?),
+            "roots" => live.pending_roots.push(id.parse().map_err(|_error| wrong())?),
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(live)
+}
+
+impl Ledger for Books<'_> {
+    type Error = KeeperError;
+
+    async fn live(&self) -> Result<Live, KeeperError> {
+        live(&self.0.live_content().await.map_err(database)?)
+    }
+
+    async fn condemn(&self, names: &[ObjectName]) -> Result<(), KeeperError> {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.0.condemn(&names).await.map_err(database)
+    }
+
+    /// Releases are not compacted by this version.
+    async fn replace(&self, _old: RootId, _new: RootId) -> Result<bool, KeeperError> {
+        Ok(false)
+    }
+}
+
+async fn open(data_dir: &Path, settings: &StoreSettings) -> Result<(Store, content::Store), KeeperError> {
+    let path = data_dir.join(crate::store::DATABASE_FILE);
+    if !path.is_file() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(KeeperError::DataDir { path, source });
+    }
+    let database = Store::open(data_dir).await.map_err(database)?;
+    Ok((database, content::Store::open(settings)?))
+}
+
+/// Removes what nothing needs; with `is_dry_run` only says what would be.
+///
+/// # Errors
+/// Each variant of [`KeeperError`] says what to do.
+pub async fn collect(
+    data_dir: &Path,
+    settings: &StoreSettings,
+    is_dry_run: bool,
+    progress: &(dyn Fn(CollectProgress) + Sync),
+) -> Result<Collected, KeeperError> {
+    let (database, store) = open(data_dir, settings).await?;
+    collect_with(data_dir, &database, &store, is_dry_run, progress).await
+}
+
+/// The same with what is open already.
+pub(crate) async fn collect_with(
+    data_dir: &Path,
+    database: &Store,
+    store: &content::Store,
+    is_dry_run: bool,
+    progress: &(dyn Fn(CollectProgress) + Sync),
+) -> Result<Collected, KeeperError> {
+    let path = data_dir.join(LOCK_FILE);
+    let failed = |source| KeeperError::DataDir { path: path.clone(), source };
+    let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(KeeperError::Busy),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    let options = CollectOptions { is_dry_run, ..CollectOptions::default() };
+    Ok(content::collect(store, &Books(database), options, progress).await?)
+}
+
+async fn roots(database: &Store) -> Result<Vec<RootId>, KeeperError> {
+    Ok(live(&database.live_content().await.map_err(self::database)?)?.roots)
+}
+
+/// Reads everything that releases and saves need and compares it with its names; what is wrong, and whom it hits.
+///
+/// # Errors
+/// Each variant of [`KeeperError`] says what to do.
+pub async fn verify(
+    data_dir: &Path,
+    settings: &StoreSettings,
+    progress: &(dyn Fn(Verified) + Sync),
+) -> Result<Vec<Fault>, KeeperError> {
+    let (database, store) = open(data_dir, settings).await?;
+    Ok(content::verify(&store, &roots(&database).await?, progress).await?)
+}
+
+/// Counts what is in the store.
+///
+/// # Errors
+/// Each variant of [`KeeperError`] says what to do.
+pub async fn stats(data_dir: &Path, settings: &StoreSettings) -> Result<Stats, KeeperError> {
+    let (database, store) = open(data_dir, settings).await?;
+    Ok(content::stats(&store, &roots(&database).await?).await?)
+}
