@@ -1,7 +1,7 @@
 /** The history of a player's saves: nothing is written over, branches are joined by the player's choice, archives come and go. */
 
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -12,6 +12,13 @@ import type { Server, Version } from "../lib/saves.ts";
 
 /** A game whose save is a file that gets one more line at each play: the lines tell which plays a version comes from. */
 const DIARY = 'mkdir -p "$HOME/.diary"; cat /proc/sys/kernel/random/uuid >> "$HOME/.diary/lines"';
+/** Besides the diary everything else that a directory can have. */
+const ODD = `${DIARY}; cd "$HOME/.diary"
+mkfifo pipe; ln -s /etc/passwd passwd; ln -s lines also; ln -f lines twice; mkdir -p a/b/c/d; : > a/b/c/d/empty
+echo odd > "$(printf 'new\\nline')"; echo odd > ./-rf; echo odd > secret; chmod 000 secret; chmod 500 a/b
+head -c 20971520 /dev/zero > large; cd /`;
+/** More files than a save may have, from the second play on. */
+const GREEDY = `${DIARY}; if [ $(wc -l < "$HOME/.diary/lines") -gt 1 ]; then i=0; while [ $i -lt 21000 ]; do : > "$HOME/.diary/$i"; i=$((i+1)); done; fi`;
 const DIARY_FILE = "home/.diary/lines";
 const SAVES = '[saves]\npaths = ["<home>/.diary/**"]\n';
 
@@ -27,6 +34,8 @@ before(async () => {
   server = { base: kite.base, storage };
   push(server, scripted(directory, "diary", DIARY, SAVES));
   push(server, scripted(directory, "branching", DIARY, `${SAVES}concurrent = "branch"\n`));
+  push(server, scripted(directory, "odd", ODD, SAVES));
+  push(server, scripted(directory, "greedy", GREEDY, SAVES));
   push(server, scripted(directory, "forgetful", DIARY, ""));
 });
 
@@ -163,4 +172,59 @@ test("saves that are erased are gone, those of other games stay", async () => {
   assert.equal((await versions(server, player, "branching")).length, 1);
   await once(player, "diary");
   assert.equal((await linesOf(player, (await head(player, "diary")).id)).length, 1, "it began anew");
+});
+
+test("saves that are erased in play stay erased, and the play ends as it does otherwise", async () => {
+  const player = await newPlayer(server);
+  await once(player, "diary");
+  const running = await begin(server, player, "diary");
+  assert.equal((await ask(server, player, "DELETE", "/v1/players/me/saves")).status, 204);
+  const begunMs = Date.now();
+  await finish(server, running);
+  assert.ok(Date.now() - begunMs < 10_000, `the end took ${Date.now() - begunMs} ms`);
+  assert.deepEqual(await versions(server, player, "diary"), []);
+  assert.equal(existsSync(join(server.storage, "rescue")), false, "nothing of it lies on the node");
+});
+
+test("a player who is erased takes his saves with him", async () => {
+  const player = await newPlayer(server);
+  await once(player, "diary");
+  assert.equal((await ask(server, player, "DELETE", "/v1/players/me")).status, 204);
+  assert.equal((await ask(server, player, "GET", "/v1/players/me/saves")).status, 401);
+});
+
+test("what a game leaves besides files does no harm", async () => {
+  const player = await newPlayer(server);
+  for (let play = 1; play <= 2; play++) await once(player, "odd");
+  const files = untar(await archiveOf(server, player, (await head(player, "odd")).id));
+  const names = [...files.keys()];
+  assert.ok(names.includes("home/.diary/new\nline") && names.includes("home/.diary/-rf"), names.join(", "));
+  assert.ok(!names.some((name) => /pipe|passwd/.test(name)), names.join(", "));
+  assert.equal(files.get("home/.diary/large")?.length, 20 << 20);
+  assert.equal((await linesOf(player, (await head(player, "odd")).id)).length, 2);
+});
+
+test("a save over its limit ends in no version, and the last one stays", async () => {
+  const player = await newPlayer(server);
+  await once(player, "greedy");
+  const good = await head(player, "greedy");
+  await once(player, "greedy");
+  assert.equal((await head(player, "greedy")).id, good.id);
+});
+
+test("a service that is stopped in play keeps what the game had saved", async () => {
+  const storage = join(directory, "stopped");
+  const start = async (): Promise<Kite> => startKite({ games: [join(directory, "diary")], sessions: 4, storage });
+  const first = await start();
+  const player = await newPlayer({ base: first.base, storage });
+  await begin({ base: first.base, storage }, player, "diary");
+  await first.stop();
+  const second = await start();
+  try {
+    const [version, ...others] = await versions({ base: second.base, storage }, player, "diary");
+    assert.ok(version !== undefined && others.length === 0, `${others.length}`);
+    assert.deepEqual(readdirSync(storage).filter((name) => name === "rescue"), []);
+  } finally {
+    await second.stop();
+  }
 });
