@@ -54,8 +54,12 @@ export async function ask(server: Server, token: string, method: string, path: s
   const headers = { authorization: `Bearer ${token}` };
   const url = `${server.base}${path}`;
   if (body === undefined) return fetch(url, { method, headers });
-  const [type, bytes] = body instanceof Uint8Array ? ["application/x-tar", new Blob([new Uint8Array(body)])] : ["application/json", JSON.stringify(body)];
-  return fetch(url, { method, headers: { ...headers, "content-type": type }, body: bytes });
+  const isArchive = body instanceof Uint8Array;
+  return fetch(url, {
+    method,
+    headers: { ...headers, "content-type": isArchive ? "application/x-tar" : "application/json" },
+    body: isArchive ? new Blob([new Uint8Array(body)]) : JSON.stringify(body),
+  });
 }
 
 /** The answer's JSON; throws with its text when it is a refusal. */

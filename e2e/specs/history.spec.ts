@@ -18,7 +18,8 @@ mkfifo pipe; ln -s /etc/passwd passwd; ln -s lines also; ln -f lines twice; mkdi
 echo odd > "$(printf 'new\\nline')"; echo odd > ./-rf; echo odd > secret; chmod 000 secret; chmod 500 a/b
 head -c 20971520 /dev/zero > large; cd /`;
 /** More files than a save may have, from the second play on. */
-const GREEDY = `${DIARY}; if [ $(wc -l < "$HOME/.diary/lines") -gt 1 ]; then i=0; while [ $i -lt 21000 ]; do : > "$HOME/.diary/$i"; i=$((i+1)); done; fi`;
+const GREEDY = `${DIARY}; [ $(wc -l < "$HOME/.diary/lines") = 1 ] && exec "$base/probe-wayland"
+i=0; while [ $i -lt 11000 ]; do : > "$HOME/.diary/$i"; i=$((i+1)); done`;
 const DIARY_FILE = "home/.diary/lines";
 const SAVES = '[saves]\npaths = ["<home>/.diary/**"]\n';
 

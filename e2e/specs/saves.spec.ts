@@ -125,11 +125,18 @@ function filesOfInstances(): string[] {
   return names.filter((name) => SAVE_FILE.test(name)).map((name) => join(instances, name));
 }
 
+/** Keeps a picture of the page for people, where `KITE_E2E_PICTURES` names a directory for them. */
+async function picture(page: Page, name: string): Promise<void> {
+  const pictures = process.env["KITE_E2E_PICTURES"];
+  if (pictures !== undefined) await page.screenshot({ path: join(pictures, `${name}.jpg`), type: "jpeg", quality: 88 });
+}
+
 /** Starts the game as the same player, loads what is in the first slot by the game's own menu; that picture. */
 async function loadInGame(page: Page): Promise<Picture> {
   await playing(page);
   await page.waitForTimeout(500);
   await press(page, "F3", 4);
+  await picture(page, "load-menu");
   await press(page, "Enter", 8);
   await page.waitForTimeout(2500);
   return look(page);
@@ -183,9 +190,28 @@ test("a game that was saved on one machine is loaded on another, which has seen 
   assert.ok(file !== undefined && others.length === 0, "the save is in the new instance's home");
   assert.deepEqual(readFileSync(file), Buffer.from(content));
   const loaded = await loadInGame(there);
-  const pictures = process.env["KITE_E2E_PICTURES"];
-  if (pictures !== undefined) await there.screenshot({ path: join(pictures, "loaded.png") });
+  await picture(there, "loaded");
   assert.ok(difference(place, loaded) < SAME_PLACE, `${difference(place, loaded)}: the place that was saved`);
+  await leave(there);
+});
+
+test("a player who is lost has his save before the session gives him up", { timeout: 180_000 }, async () => {
+  const page = await openPlay(browser, kite, "chocolate-doom");
+  await playOn(page);
+  await saveInGame(page, "lost");
+  const { token, kept } = await playerOf(page);
+  await page.context().close();
+  // Checkpoints come once a minute there, and the session waits for the player's return.
+  const { version, content } = await savedFile(server(), token, "chocolate-doom", SAVE_FILE, 10_000);
+  assert.deepEqual([version.kind, Buffer.from(content.subarray(0, 4)).toString()], ["checkpoint", "LOST"]);
+  assert.equal(filesOfInstances().length, 1, "the game runs on");
+
+  const second = await openPlay(browser, kite, "chocolate-doom", { kept });
+  assert.equal((await ended(second)).reason, "save_in_use", "another tab is no return, and would save over it");
+  await second.context().close();
+  const there = await again("chocolate-doom", { kept });
+  await playing(there);
+  assert.equal((await versions(server(), token, "chocolate-doom"))[0]?.is_newest, true);
   await leave(there);
 });
 
