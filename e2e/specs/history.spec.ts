@@ -1,7 +1,8 @@
 /** The history of a player's saves: nothing is written over, branches are joined by the player's choice, archives come and go. */
 
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -228,4 +229,34 @@ test("a service that is stopped in play keeps what the game had saved", async ()
   } finally {
     await second.stop();
   }
+});
+
+test("a save that cannot be read starts no game without it, and is not lost", async () => {
+  const storage = join(directory, "locked");
+  const at = async (work: (server: Server) => Promise<void>): Promise<void> => {
+    const kite = await startKite({ games: [join(directory, "diary")], sessions: 4, storage });
+    await work({ base: kite.base, storage }).finally(() => kite.stop());
+  };
+  const lines = async (server: Server): Promise<number> => {
+    const [newest] = await versions(server, player, "diary");
+    const file = untar(await archiveOf(server, player, newest?.id ?? "")).get(DIARY_FILE);
+    return Buffer.from(file ?? []).toString().trim().split("\n").length;
+  };
+  let player = "";
+  await at(async (server) => {
+    player = await newPlayer(server);
+    await finish(server, await begin(server, player, "diary"));
+  });
+  const key = readFileSync(join(storage, "save-key"));
+  writeFileSync(join(storage, "save-key"), randomBytes(key.length));
+  await at(async (server) => {
+    await assert.rejects(begin(server, player, "diary"), /save_failed/);
+    assert.equal((await versions(server, player, "diary")).length, 1);
+  });
+  writeFileSync(join(storage, "save-key"), key);
+  await at(async (server) => {
+    await finish(server, await begin(server, player, "diary"));
+    assert.equal(await lines(server), 2);
+  });
+  assert.equal(existsSync(join(storage, "rescue")), false, "no game ran, so there is nothing of it to rescue");
 });

@@ -42,10 +42,9 @@ function setVersion(text: string): void {
 
 before(async () => {
   const storage = join(directory, "data");
-  const none = newDirectory("kite-spec-none-");
   const config = `${WIDE_LIMITS}connect_timeout_s = 300\n`;
-  kite = await startKite({ games: [none], sessions: INSTANCES + 2, storage, config });
-  rmSync(none, { recursive: true });
+  const games = [scripted(directory, "own", "", "")];
+  kite = await startKite({ games, sessions: INSTANCES + 2, storage, config });
   server = { base: kite.base, storage };
   package_ = scripted(directory, "writer", WRITER, '[saves]\npaths = ["<base>/kept"]\nconcurrent = "branch"\n');
   writeFileSync(join(package_, "payload"), randomBytes(PAYLOAD_BYTES));
@@ -138,6 +137,8 @@ test("only the operator and tenants upload, and players see no releases", async 
   const { token } = await answer<{ token: string }>(tenant);
   await refusal(await ask(server, token, "POST", "/v1/apps/writer/uploads"), 403);
   await refusal(await ask(server, token, "GET", "/v1/apps/writer/releases"), 404);
+  // Nor does a tenant get the players of a package that the operator has in a directory.
+  await refusal(await ask(server, token, "POST", "/v1/apps/own/uploads"), 403);
 });
 
 test(`${INSTANCES} plays of one release share one copy, and none sees what another writes`, { timeout: 300_000 }, async () => {
