@@ -63,8 +63,13 @@ export interface KiteOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Where the log goes; in the data directory when not given. */
   readonly log?: string;
-  /** The data directory, for data that is large or looked at; a temporary one when not given. Whoever gives it removes it. */
+  /**
+   * The data directory, for data that is large, looked at, or kept for another start; a temporary one when not given. Whoever
+   * gives it removes it.
+   */
   readonly storage?: string;
+  /** The port of pages and API, for a start that a browser shall take for the same server; a free one when not given. */
+  readonly port?: number;
 }
 
 /** A package of the probe: its manifest and the built program next to it. */
@@ -87,9 +92,9 @@ export function newDirectory(prefix: string): string {
 export async function startKite(options: KiteOptions = {}): Promise<Kite> {
   const data = newDirectory("kite-e2e-");
   const storage = options.storage ?? join(data, "data");
-  mkdirSync(storage, { mode: 0o700 });
+  mkdirSync(storage, { recursive: true, mode: 0o700 });
   writeFileSync(join(storage, "config.toml"), options.config ?? WIDE_LIMITS);
-  const [port, mediaPort] = [await freePort(), await freePort()];
+  const [port, mediaPort] = [options.port ?? (await freePort()), await freePort()];
   const ownPort = Math.min(mediaPort, 65_535 - MEDIA_PORTS);
   const [firstMediaPort, lastMediaPort] = options.mediaPorts ?? [ownPort, ownPort + MEDIA_PORTS - 1];
   const games = options.games ?? [join(ROOT, "games")];

@@ -1,6 +1,6 @@
 /** What every test of a play needs: a page that plays, its picture, its sound, keys. */
 
-import type { Browser, Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 
 import { NAME_HELPER } from "./browser.ts";
 import type { Kite } from "./kite.ts";
@@ -19,12 +19,17 @@ export interface PlayOptions {
   readonly viewport?: { readonly width: number; readonly height: number };
   /** Runs in the page before anything else. */
   readonly script?: string;
+  /** What an earlier page's browser kept, and with it who the player is: `page.context().storageState()`. */
+  readonly kept?: Awaited<ReturnType<BrowserContext["storageState"]>>;
 }
 
 /** A page of its own (cookies, storage) on which a game is being started. */
 export async function openPlay(browser: Browser, kite: Kite, app: string, options: PlayOptions = {}): Promise<Page> {
   const { width = 1280, height = 720, framesPerSecond = 60, fixed = true } = options;
-  const context = await browser.newContext({ viewport: options.viewport ?? { width, height } });
+  const context = await browser.newContext({
+    viewport: options.viewport ?? { width, height },
+    ...(options.kept ? { storageState: options.kept } : {}),
+  });
   await context.addInitScript({ content: NAME_HELPER });
   const page = await context.newPage();
   if (options.script !== undefined) await page.addInitScript({ content: options.script });

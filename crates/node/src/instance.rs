@@ -106,6 +106,8 @@ struct Life {
     package: PathBuf,
     /// The player's save, where any is kept.
     saves: Option<Saves>,
+    /// The save was written once: from then on the directories may hold what is no version yet.
+    has_saves_begun: bool,
     /// A checkpoint that is being captured; it holds the save until then.
     checkpoint: Option<JoinHandle<(Saves, Result<Option<ObservedSave>, SaveError>)>>,
     checkpoint_at: Option<Instant>,
@@ -152,6 +154,7 @@ pub(crate) async fn live(
         place,
         package: PathBuf::new(),
         saves: None,
+        has_saves_begun: false,
         checkpoint: None,
         checkpoint_at: None,
         committed: 0,
@@ -273,6 +276,7 @@ impl Life {
         let begun = begun.map_err(|error| (EndReason::SaveFailed, Some(describe(&error))))?;
         tracing::debug!(instance = %self.id(), after_ms = self.age_ms(), "the save is written");
         self.saves = Some(begun);
+        self.has_saves_begun = true;
         self.plan_checkpoint();
         Ok(())
     }
@@ -322,8 +326,8 @@ impl Life {
             self.checkpoint_done(running.await);
         }
         let Some(saves) = &mut self.saves else {
-            // None is kept, or the work on it broke, which was said.
-            return self.instance.desired.saves.is_none();
+            // None is kept, no game was ever started, or the work on it broke, which was said.
+            return self.instance.desired.saves.is_none() || !self.has_saves_begun;
         };
         match saves.capture(SaveKind::Final).await {
             Ok(Some(saved)) => self.report_save(saved),

@@ -143,6 +143,11 @@ impl Catalogue {
         self.released().releases.range((name.clone(), 0)..).next().is_some_and(|((app, _), _)| app == name)
     }
 
+    /// True when a directory of the operator's has a package of this name.
+    pub(crate) fn has_directory(&self, name: &AppName) -> bool {
+        self.packages.contains_key(name)
+    }
+
     /// The package that a session plays: a release for as long as it lives, or the directory's.
     pub(crate) fn played(&self, name: &AppName, release: Option<u32>) -> Option<Arc<Package>> {
         match release {

@@ -79,6 +79,9 @@ impl Plane {
     pub(super) async fn may_upload(&self, caller: &Caller, app: &AppName) -> Result<String, Problem> {
         let tenant = self.tenant_of(caller)?;
         match self.store.owner(app).await.map_err(broken)? {
+            // Its players would get another game, and their saves have the operator's keys.
+            Owner::Nobody if !caller.is_operator() && self.catalogue.has_directory(app) => Err(ProblemKind::Forbidden
+                .because("An app of this name is the operator's: choose another name, or let him upload it.")),
             Owner::Nobody => Ok(tenant),
             Owner::Tenant(owner) if caller.is_operator() || owner == tenant => Ok(owner),
             Owner::Tenant(_) => {
