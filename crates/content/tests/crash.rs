@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -120,6 +120,13 @@ fn build(dir: &Path, seed: u64) {
     }
 }
 
+/// Tells the parent that a step is done.
+fn step() {
+    // Not to standard output, where the test program writes of its own.
+    let mut out = std::io::stderr();
+    out.write_all(b".").and_then(|()| out.flush()).unwrap();
+}
+
 /// What the child does until it is killed.
 async fn work(dirs: &Dirs, mut random: Random) {
     let (store, volume) = (dirs.store(), dirs.volume());
@@ -133,10 +140,13 @@ async fn work(dirs: &Dirs, mut random: Random) {
         let (prefixes, base) = (known.prefixes().collect::<Vec<_>>(), known.base());
         let remote = Arc::new(Direct { store: store.clone(), upload: Upload::new(known) });
         let pushed = push(&package, &prefixes, base, remote, Arc::<Progress>::default()).await.unwrap();
+        step();
         dirs.commit("release", pushed.answer.parse().unwrap());
+        step();
         let all = dirs.committed("release");
         let wanted = all[random.below(all.len() as u64) as usize];
         drop(volume.ensure(wanted).await.unwrap());
+        step();
         // Some go again.
         if random.below(3) == 0 {
             volume.evict(wanted).await.unwrap();
@@ -156,6 +166,7 @@ async fn play(dirs: &Dirs, store: &Store, key: &SealKey, seed: u64) {
         let mut fetch = |id: ChunkId| Ok(content.chunks[&id].clone());
         restore_save(&content.tree, &places, None, &mut fetch).unwrap();
     }
+    step();
     fs::write(home.join(format!("saves/slot{}", seed % 9)), noise(50_000, seed)).unwrap();
     let mut chunks = HashMap::new();
     let mut keep = |chunk: content::Chunk| {
@@ -164,6 +175,7 @@ async fn play(dirs: &Dirs, store: &Store, key: &SealKey, seed: u64) {
     };
     let captured = capture(&places, &paths(), Limits::default(), &mut keep).unwrap();
     let root = archive.write(&captured.tree, &chunks).await.unwrap();
+    step();
     dirs.commit("save", root);
     fs::remove_dir_all(&home).unwrap();
 }
@@ -221,10 +233,14 @@ async fn whatever_is_killed_when_all_that_was_committed_is_whole() {
             .env("KITE_TEST_SEED", random.next().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_micros(20_000 + random.below(180_000)));
+        // So many steps, and a moment more: wherever that is.
+        let mut steps = vec![0; random.below(7) as usize];
+        let mut heard = child.stderr.take().unwrap();
+        heard.read_exact(&mut steps).unwrap();
+        std::thread::sleep(Duration::from_micros(random.below(30_000)));
         assert!(child.try_wait().unwrap().is_none(), "kill {kill}: the process ended by itself: a fault of its own");
         child.kill().unwrap();
         child.wait().unwrap();

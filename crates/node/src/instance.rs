@@ -84,6 +84,9 @@ pub(crate) struct Instance {
     pub(crate) volume: Volume,
 }
 
+/// The save, back from a task, and what that captured.
+type Capture = (Saves, Result<Option<ObservedSave>, SaveError>);
+
 /// Why and how it ended.
 type End = (EndReason, Option<String>);
 
@@ -95,7 +98,7 @@ enum Event {
     Command(Option<Command>),
     Deadline,
     CheckpointDue,
-    CheckpointDone(Box<Result<(Saves, Result<Option<ObservedSave>, SaveError>), JoinError>>),
+    CheckpointDone(Box<Result<Capture, JoinError>>),
 }
 
 /// An instance while it lives.
@@ -109,7 +112,7 @@ struct Life {
     /// The save was written once: from then on the directories may hold what is no version yet.
     has_saves_begun: bool,
     /// A checkpoint that is being captured; it holds the save until then.
-    checkpoint: Option<JoinHandle<(Saves, Result<Option<ObservedSave>, SaveError>)>>,
+    checkpoint: Option<JoinHandle<Capture>>,
     checkpoint_at: Option<Instant>,
     /// Captures that are versions.
     committed: u32,
@@ -296,7 +299,7 @@ impl Life {
         }));
     }
 
-    fn checkpoint_done(&mut self, done: Result<(Saves, Result<Option<ObservedSave>, SaveError>), JoinError>) {
+    fn checkpoint_done(&mut self, done: Result<Capture, JoinError>) {
         self.checkpoint = None;
         match done {
             Ok((saves, captured)) => {

@@ -49,7 +49,15 @@ fn operations() -> Vec<Operation> {
             }
             let types = operation["requestBody"]["content"].as_object();
             let body = types.map(|types| match types.keys().next().unwrap().as_str() {
-                "application/json" => ("application/json", r#"{"app": "pong"}"#),
+                "application/json" => {
+                    let body = match path.as_str() {
+                        "/v1/tenants" => r#"{"name": "house"}"#,
+                        "/v1/apps/{app}/channels/{channel}" => r#"{"release": 1}"#,
+                        "/v1/apps/{app}/releases/{release}/replicas/{site}" => r#"{"policy": "pinned"}"#,
+                        _ => r#"{"app": "pong"}"#,
+                    };
+                    ("application/json", body)
+                }
                 "application/sdp" => ("application/sdp", "v=0\r\n"),
                 "application/octet-stream" => ("application/octet-stream", "nothing good"),
                 "application/x-tar" => ("application/x-tar", "nothing good"),
@@ -62,7 +70,9 @@ fn operations() -> Vec<Operation> {
 }
 
 async fn call(client: &Client, operation: &Operation, id: &str) -> Reply {
-    let path = operation.path.replace("{app}", "pong").replace("{id}", id).replace("{peer}", "none");
+    // A package in a directory is the operator's to upload; any other name is anybody's.
+    let app = if operation.path.ends_with("/uploads") { "nobodys" } else { "pong" };
+    let path = operation.path.replace("{app}", app).replace("{id}", id).replace("{peer}", "none");
     let path = path.replace("{upload}", "upl_none").replace("{channel}", "beta").replace("{release}", "1");
     let path = path.replace("{site}", "local").replace("{save}", "sav_none");
     let (client, body) = match operation.body {

@@ -68,6 +68,8 @@ impl Remote for Sender {
 
     async fn send(&self, parcel: Vec<u8>) -> Result<Vec<ChunkId>, RemoteError> {
         if self.parcels.fetch_sub(1, Ordering::Relaxed) == 0 {
+            // When those before it have arrived.
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             return Err(RemoteError("the line is cut".into()));
         }
         Ok(ids(&self.post("parcels", parcel).await?.json()["refused"]))
@@ -186,7 +188,7 @@ async fn packages_that_cannot_be_played_are_refused_by_name() {
     check("tetris", &|dir| fs::write(dir.join("p.png"), "<svg>").unwrap(), "is no PNG").await;
     check("tetris", &|dir| std::os::unix::fs::symlink("/etc/passwd", dir.join("x")).unwrap(), "out of the package")
         .await;
-    check("Not A Name", &|_| {}, "invalid").await;
+    check("Not-A-Name", &|_| {}, "invalid").await;
     assert_eq!(plane.client.get("/v1/apps/tetris").await.problem(), "app_unknown", "nothing became of any");
 }
 

@@ -55,6 +55,57 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/apps/{app}/channels": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** An app's channels. */
+        readonly get: operations["channels"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/apps/{app}/channels/{channel}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        /** Points a channel to a release: who starts now gets it. */
+        readonly put: operations["promote"];
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/apps/{app}/channels/{channel}/rollback": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Points a channel back to the release before. */
+        readonly post: operations["roll_back"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/apps/{app}/picture": {
         readonly parameters: {
             readonly query?: never;
@@ -66,6 +117,58 @@ export interface paths {
         readonly get: operations["app_picture"];
         readonly put?: never;
         readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/apps/{app}/releases": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** An app's releases. */
+        readonly get: operations["releases"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/apps/{app}/releases/{release}/replicas/{site}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** How a release is doing on a site. */
+        readonly get: operations["replica"];
+        readonly put?: never;
+        /** Says how much a release is wanted on a site. */
+        readonly post: operations["set_replica"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/apps/{app}/uploads": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Begins an upload of an app's next release. */
+        readonly post: operations["create_upload"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -127,6 +230,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/players/me/apps/{app}/saves": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Brings an archive as a new version of the save of an app. Versions that are there stay. */
+        readonly post: operations["bring_my_save"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/players/me/plays": {
         readonly parameters: {
             readonly query?: never;
@@ -138,6 +258,58 @@ export interface paths {
         readonly get: operations["my_plays"];
         readonly put?: never;
         readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/players/me/saves": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The player's versions, newest first. */
+        readonly get: operations["my_saves"];
+        readonly put?: never;
+        readonly post?: never;
+        /** Erases the player's saves of an app, or of all apps. A game that runs goes on and saves no more. */
+        readonly delete: operations["erase_my_saves"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/players/me/saves/{save}/archive": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** A version's files, as tar: `home/…` of the player's home, `base/…` of the package. */
+        readonly get: operations["my_save_archive"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/players/me/saves/{save}/restore": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Goes back to a version: a new one with the same files follows all others. */
+        readonly post: operations["restore_my_save"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -293,6 +465,108 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/tenants": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Makes a tenant. The answer holds the tenant's token, once. */
+        readonly post: operations["create_tenant"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/uploads/{upload}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        readonly post?: never;
+        /** Gives an upload up. */
+        readonly delete: operations["abandon_upload"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/uploads/{upload}/finish": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Ends an upload with the package's outline: it becomes a release, or it is said which chunks are missing. */
+        readonly post: operations["finish_upload"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/uploads/{upload}/known": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The first 8 bytes of the name of each chunk that need not be sent. */
+        readonly get: operations["upload_known"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/uploads/{upload}/parcels": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Sends a parcel of chunks. What it brought is kept when this answers. */
+        readonly post: operations["upload_parcel"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/uploads/{upload}/signatures": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Fine cuts of known chunks, which are named by their numbers in the list, 4 bytes each, lowest byte first. */
+        readonly post: operations["upload_signatures"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -338,13 +612,40 @@ export interface components {
              */
             readonly pad: number;
         };
+        /** @description A name that points to a release. */
+        readonly Channel: {
+            /** @description Since when. */
+            readonly changed_at: components["schemas"]["UtcTime"];
+            /** @description 1 to 40 of `a-z`, `0-9` and `-`. */
+            readonly name: string;
+            /**
+             * Format: int32
+             * @description Where it points.
+             */
+            readonly release: number;
+        };
+        /** @description Channels of an app. */
+        readonly ChannelList: {
+            /** @description By name. */
+            readonly channels: readonly components["schemas"]["Channel"][];
+        };
+        /** @description Names the content of a release or of a save in the content store: 64 hexadecimal digits. */
+        readonly ContentId: string;
         /** @description Asks for a session. */
         readonly CreateSession: {
             /** @description What to play. */
             readonly app: components["schemas"]["AppName"];
+            /** @description The channel whose release is played; `stable` when absent. */
+            readonly channel?: string | null;
             /** @description True when the player's window may change the picture's size during the play. Default: true. */
             readonly resizable?: boolean;
+            readonly save?: components["schemas"]["SaveId"] | null;
             readonly spec?: components["schemas"]["StreamSpec"] | null;
+        };
+        /** @description Makes a tenant. */
+        readonly CreateTenant: {
+            /** @description 1 to 40 of `a-z`, `0-9` and `-`. */
+            readonly name: components["schemas"]["AppName"];
         };
         /** @description A new player. */
         readonly CreatedPlayer: {
@@ -366,6 +667,28 @@ export interface components {
             /** @description Path for offers on this server. */
             readonly whep: string;
         };
+        /** @description A new tenant. */
+        readonly CreatedTenant: {
+            /** @description The tenant. */
+            readonly name: components["schemas"]["AppName"];
+            /** @description Bearer token that uploads and releases the tenant's apps. Shown once; the server keeps a hash. */
+            readonly token: string;
+        };
+        /** @description A new upload. */
+        readonly CreatedUpload: {
+            /**
+             * Format: int32
+             * @description How many of the first of them are those of the newest release.
+             */
+            readonly base: number;
+            /**
+             * Format: int32
+             * @description Chunks that are here already and need not be sent; `/v1/uploads/{upload}/known` tells the first 8 bytes of each one's name.
+             */
+            readonly known: number;
+            /** @description Its id. */
+            readonly upload: components["schemas"]["UploadId"];
+        };
         /**
          * @description Which display the game is given.
          * @enum {string}
@@ -375,7 +698,7 @@ export interface components {
          * @description Why a session ended. The words are part of the contract: none is renamed.
          * @enum {string}
          */
-        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "disk_full" | "service_restarted" | "node_lost";
+        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "node_lost";
         /** @description Is the service well? */
         readonly Health: {
             /** @description Why it is degraded. */
@@ -442,6 +765,11 @@ export interface components {
          * @enum {string}
          */
         readonly PadStick: "left" | "right";
+        /** @description What became of a parcel. */
+        readonly ParcelTaken: {
+            /** @description Names of chunks that have to be sent again, whole. */
+            readonly refused: readonly string[];
+        };
         /**
          * @description Who caused an end. Faults of the platform are never the player's cost.
          * @enum {string}
@@ -488,7 +816,7 @@ export interface components {
          * @description How far the preparation is.
          * @enum {string}
          */
-        readonly PrepareStage: "streamer" | "game";
+        readonly PrepareStage: "content" | "streamer" | "game";
         /** @description A problem as it goes over the wire. */
         readonly Problem: {
             /** @description This case in a sentence. */
@@ -514,6 +842,149 @@ export interface components {
              * @example urn:kite:problem:no_capacity
              */
             readonly type: string;
+        };
+        /** @description One uploaded version of an app. It never changes. */
+        readonly Release: {
+            /** @description The app. */
+            readonly app: components["schemas"]["AppName"];
+            /**
+             * Format: int64
+             * @description Bytes of its files.
+             */
+            readonly bytes: number;
+            /** @description Channels that point to it. */
+            readonly channels: readonly string[];
+            /** @description Its content. */
+            readonly content: components["schemas"]["ContentId"];
+            /** @description When it was uploaded. */
+            readonly created_at: components["schemas"]["UtcTime"];
+            /**
+             * Format: int64
+             * @description Files and directories.
+             */
+            readonly files: number;
+            /**
+             * Format: int32
+             * @description Counts up from 1 with every upload of the app.
+             */
+            readonly number: number;
+        };
+        /** @description Releases of an app. */
+        readonly ReleaseList: {
+            /** @description Newest first, at most 1000. */
+            readonly releases: readonly components["schemas"]["Release"][];
+        };
+        /** @description A release on a site. */
+        readonly Replica: components["schemas"]["ReplicaState"] & {
+            /** @description How much it is wanted there. */
+            readonly policy: components["schemas"]["ReplicaPolicy"];
+            /** @description The site. */
+            readonly site: string;
+        };
+        /**
+         * @description How much a release is wanted on a site.
+         * @enum {string}
+         */
+        readonly ReplicaPolicy: "pinned" | "preferred" | "anywhere";
+        /** @description What a copy on a site is doing. */
+        readonly ReplicaState: {
+            /** @enum {string} */
+            readonly state: "absent";
+        } | {
+            /**
+             * Format: int64
+             * @description Bytes of its files that are there.
+             */
+            readonly bytes_done: number;
+            /**
+             * Format: int64
+             * @description Bytes that came from the store.
+             */
+            readonly bytes_fetched: number;
+            /**
+             * Format: int64
+             * @description Bytes of its files; 0 as long as they are not known.
+             */
+            readonly bytes_total: number;
+            /** @enum {string} */
+            readonly state: "replicating";
+        } | {
+            /**
+             * Format: int64
+             * @description Bytes of its files.
+             */
+            readonly bytes: number;
+            /** @enum {string} */
+            readonly state: "present";
+        } | {
+            /**
+             * Format: int64
+             * @description Bytes that were looked at.
+             */
+            readonly bytes_done: number;
+            /**
+             * Format: int64
+             * @description Bytes of its files.
+             */
+            readonly bytes_total: number;
+            /** @enum {string} */
+            readonly state: "verifying";
+        } | {
+            /**
+             * Format: int64
+             * @description Chunks and files that are wrong.
+             */
+            readonly faults: number;
+            /** @enum {string} */
+            readonly state: "corrupt";
+        } | {
+            /** @description Why. */
+            readonly detail: string;
+            /** @enum {string} */
+            readonly state: "failed";
+        } | {
+            /** @enum {string} */
+            readonly state: "evicting";
+        };
+        /** @description Id of a save. */
+        readonly SaveId: string;
+        /**
+         * @description Why a save was captured.
+         * @enum {string}
+         */
+        readonly SaveKind: "checkpoint" | "final" | "chosen";
+        /** @description Versions of saves. */
+        readonly SaveList: {
+            /** @description Newest first, at most 1000. */
+            readonly saves: readonly components["schemas"]["SaveVersion"][];
+        };
+        /** @description One version of a player's save of an app. It never changes. */
+        readonly SaveVersion: {
+            /** @description The app. */
+            readonly app: string;
+            /**
+             * Format: int64
+             * @description Bytes of its files.
+             */
+            readonly bytes: number;
+            /** @description When it was made. */
+            readonly created_at: components["schemas"]["UtcTime"];
+            /**
+             * Format: int64
+             * @description Files and directories.
+             */
+            readonly files: number;
+            /** @description Its id. */
+            readonly id: components["schemas"]["SaveId"];
+            /** @description True when no other version was made from it: the next play begins with it. Of several the player chooses one. */
+            readonly is_newest: boolean;
+            /** @description Why it was made. */
+            readonly kind: components["schemas"]["SaveKind"];
+            /** @description Versions that it was made from: none for the first one, several where the player joined them. */
+            readonly parents: readonly components["schemas"]["SaveId"][];
+            readonly session?: components["schemas"]["SessionId"] | null;
+            /** @description True when the game wrote nothing while it was captured. */
+            readonly settled: boolean;
         };
         /** @description What this installation allows, so that a client can say it beforehand. */
         readonly ServiceLimits: {
@@ -633,6 +1104,19 @@ export interface components {
         };
         /** @description A bearer token. Its text never reaches logs: `Debug` hides it. */
         readonly SessionToken: string;
+        /** @description Lets a channel point to a release. */
+        readonly SetChannel: {
+            /**
+             * Format: int32
+             * @description The release's number.
+             */
+            readonly release: number;
+        };
+        /** @description Sets how much a release is wanted on a site. */
+        readonly SetReplica: {
+            /** @description As much. */
+            readonly policy: components["schemas"]["ReplicaPolicy"];
+        };
         /** @description What an app can be played at. */
         readonly SpecRange: {
             /** @description Used when the request names none. */
@@ -795,6 +1279,20 @@ export interface components {
              */
             readonly y: number;
         };
+        /** @description What became of the end of an upload. */
+        readonly UploadEnd: {
+            /** @enum {string} */
+            readonly outcome: "released";
+            /** @description The release. */
+            readonly release: components["schemas"]["Release"];
+        } | {
+            /** @description Their names. */
+            readonly chunks: readonly string[];
+            /** @enum {string} */
+            readonly outcome: "missing";
+        };
+        /** @description Id of a upload. */
+        readonly UploadId: string;
         /**
          * Format: date-time
          * @description An instant in UTC, RFC 3339.
@@ -899,6 +1397,110 @@ export interface operations {
             };
         };
     };
+    readonly channels: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The channels. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ChannelList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly promote: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+                /** @description The channel's name. */
+                readonly channel: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["SetChannel"];
+            };
+        };
+        readonly responses: {
+            /** @description The channels. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ChannelList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly roll_back: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+                /** @description The channel's name. */
+                readonly channel: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The channels. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ChannelList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readonly app_picture: {
         readonly parameters: {
             readonly query?: never;
@@ -918,6 +1520,146 @@ export interface operations {
                 };
                 content: {
                     readonly "image/*": readonly number[];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly releases: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The releases. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ReleaseList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly replica: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+                /** @description The release's number. */
+                readonly release: number;
+                /** @description The site's name: `local`. */
+                readonly site: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The copy. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Replica"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly set_replica: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+                /** @description The release's number. */
+                readonly release: number;
+                /** @description The site's name: `local`. */
+                readonly site: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["SetReplica"];
+            };
+        };
+        readonly responses: {
+            /** @description The copy. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Replica"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly create_upload: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The upload. */
+            readonly 201: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CreatedUpload"];
                 };
             };
             /** @description A problem. */
@@ -1047,6 +1789,42 @@ export interface operations {
             };
         };
     };
+    readonly bring_my_save: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/x-tar": readonly number[];
+            };
+        };
+        readonly responses: {
+            /** @description The versions of this app. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["SaveList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readonly my_plays: {
         readonly parameters: {
             readonly query?: {
@@ -1068,6 +1846,132 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["PlayList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly my_saves: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description The app's name; all apps when absent. */
+                readonly app?: string;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The versions. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["SaveList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly erase_my_saves: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description The app's name; all apps when absent. */
+                readonly app?: string;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description They are erased; the store forgets them within a day. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly my_save_archive: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The version's id. */
+                readonly save: components["schemas"]["SaveId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The archive. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/x-tar": readonly number[];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly restore_my_save: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The version's id. */
+                readonly save: components["schemas"]["SaveId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The versions of this app. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["SaveList"];
                 };
             };
             /** @description A problem. */
@@ -1429,6 +2333,212 @@ export interface operations {
                     readonly [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly create_tenant: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["CreateTenant"];
+            };
+        };
+        readonly responses: {
+            /** @description The tenant, with its token. */
+            readonly 201: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CreatedTenant"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly abandon_upload: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The upload's id. */
+                readonly upload: components["schemas"]["UploadId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is given up. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly finish_upload: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description A channel that shall point to the release from its first moment on. */
+                readonly channel?: string;
+            };
+            readonly header?: never;
+            readonly path: {
+                /** @description The upload's id. */
+                readonly upload: components["schemas"]["UploadId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/octet-stream": readonly number[];
+            };
+        };
+        readonly responses: {
+            /** @description What became of it. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["UploadEnd"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly upload_known: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The upload's id. */
+                readonly upload: components["schemas"]["UploadId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description 8 bytes a chunk. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/octet-stream": readonly number[];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly upload_parcel: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The upload's id. */
+                readonly upload: components["schemas"]["UploadId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/octet-stream": readonly number[];
+            };
+        };
+        readonly responses: {
+            /** @description It was taken. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ParcelTaken"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly upload_signatures: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The upload's id. */
+                readonly upload: components["schemas"]["UploadId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/octet-stream": readonly number[];
+            };
+        };
+        readonly responses: {
+            /** @description Signatures. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/octet-stream": readonly number[];
+                };
             };
             /** @description A problem. */
             readonly default: {
