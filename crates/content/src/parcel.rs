@@ -21,6 +21,10 @@ use crate::stored::Compressor;
 /// A parcel is full when it takes so many bytes. More makes a broken request lose more, less costs more requests.
 const FULL_BYTES: usize = 16 << 20;
 
+/// A parcel is also full when its chunks have so many bytes: patches and well compressed chunks are many more than they take. More takes
+/// more memory of whoever makes packs of it.
+const FULL_UNPACKED_BYTES: u64 = 96 << 20;
+
 /// Most items, as many as a pack's chunks.
 const MAX_ITEMS: usize = 8192;
 
@@ -54,6 +58,7 @@ enum Kind {
 pub struct ParcelBuilder {
     bytes: Vec<u8>,
     items: usize,
+    unpacked: u64,
     compressor: Compressor,
 }
 
@@ -61,7 +66,7 @@ impl ParcelBuilder {
     /// An empty one that compresses at one of zstd's levels, 1 to 22: a higher one is worth it where the network is slower than the
     /// processor. Fails when there is no memory for the compressor.
     pub fn new(level: i32) -> io::Result<ParcelBuilder> {
-        Ok(ParcelBuilder { bytes: HEAD.to_vec(), items: 0, compressor: Compressor::new(level)? })
+        Ok(ParcelBuilder { bytes: HEAD.to_vec(), items: 0, unpacked: 0, compressor: Compressor::new(level)? })
     }
 
     /// Adds a chunk as a patch where that is clearly shorter, else whole.
@@ -72,26 +77,31 @@ impl ParcelBuilder {
             Some(patch) => append(&mut self.bytes, chunk.id, length, Kind::Patch, &patch.encode()),
             None => append(&mut self.bytes, chunk.id, length, Kind::Whole, &stored),
         }
-        self.items += 1;
+        self.count(length);
     }
 
     /// Adds a chunk whole: one that was sent as a patch before and could not be made.
     pub fn add_whole(&mut self, chunk: &Chunk) {
         let stored = self.compressor.store(&chunk.bytes);
         append(&mut self.bytes, chunk.id, chunk.bytes.len(), Kind::Whole, &stored);
-        self.items += 1;
+        self.count(chunk.bytes.len());
     }
 
     /// Adds a patch that makes the chunk of this name.
     pub fn add_patch(&mut self, id: ChunkId, patch: &Patch) {
         append(&mut self.bytes, id, patch.length() as usize, Kind::Patch, &patch.encode());
+        self.count(patch.length() as usize);
+    }
+
+    fn count(&mut self, length: usize) {
         self.items += 1;
+        self.unpacked += length as u64;
     }
 
     /// True when nothing more should be added.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= FULL_BYTES || self.items >= MAX_ITEMS
+        self.bytes.len() >= FULL_BYTES || self.items >= MAX_ITEMS || self.unpacked >= FULL_UNPACKED_BYTES
     }
 
     /// True when nothing was added.
@@ -104,6 +114,7 @@ impl ParcelBuilder {
     pub fn finish(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::replace(&mut self.bytes, HEAD.to_vec());
         self.items = 0;
+        self.unpacked = 0;
         bytes.extend_from_slice(TAIL);
         bytes
     }
@@ -165,6 +176,7 @@ pub enum ParcelError {
 pub struct Parcel<'a> {
     rest: &'a [u8],
     items: usize,
+    unpacked: u64,
 }
 
 impl<'a> Parcel<'a> {
@@ -175,7 +187,7 @@ impl<'a> Parcel<'a> {
         }
         let rest = bytes.strip_prefix(HEAD).ok_or(ParcelError::NoParcel("it does not begin as one of this version"))?;
         let rest = rest.strip_suffix(TAIL).ok_or(ParcelError::NoParcel("it does not end as one of this version"))?;
-        Ok(Parcel { rest, items: 0 })
+        Ok(Parcel { rest, items: 0, unpacked: 0 })
     }
 
     fn read(&mut self) -> Result<Item<'a>, ParcelError> {
@@ -188,6 +200,10 @@ impl<'a> Parcel<'a> {
         let Label { id, length, kind, bytes } = label;
         if !(1..=MAX_CHUNK_BYTES as u64).contains(&u64::from(length)) || bytes == 0 || bytes > length {
             return Err(ParcelError::NoParcel("an item is of an impossible length"));
+        }
+        self.unpacked += u64::from(length);
+        if self.unpacked > FULL_UNPACKED_BYTES + MAX_CHUNK_BYTES as u64 {
+            return Err(ParcelError::NoParcel("its chunks are more than parcels have"));
         }
         let (body, rest) =
             rest.split_at_checked(bytes as usize).ok_or(ParcelError::NoParcel("an item is longer than the rest"))?;

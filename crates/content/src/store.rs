@@ -290,6 +290,7 @@ impl Store {
 
     /// Keeps bytes under their own name; true in the order of the world when it returns: they survive the loss of power.
     pub async fn put_pack(&self, id: PackId, bytes: Vec<u8>) -> Result<(), StoreError> {
+        debug_assert!(bytes.len() <= crate::seal::MAX_SEALED_PACK_BYTES, "no reader takes a longer one");
         self.put(&ObjectName::new(ObjectKind::Pack, &id), bytes.into()).await
     }
 

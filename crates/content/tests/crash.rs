@@ -82,7 +82,7 @@ impl Remote for Direct {
 
     async fn send(&self, parcel: Vec<u8>) -> Result<Vec<ChunkId>, RemoteError> {
         let received = self.upload.receive(&self.store, &parcel).await.map_err(failed)?;
-        if let Some(mut pack) = received.pack {
+        for mut pack in received.packs {
             let bytes = std::mem::take(&mut pack.bytes);
             self.store.put_pack(pack.id, bytes).await.map_err(failed)?;
             self.upload.keep(&pack);

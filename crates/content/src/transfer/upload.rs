@@ -34,8 +34,8 @@ pub struct Upload {
 /// A parcel that was checked.
 #[derive(Debug)]
 pub struct Received {
-    /// What is to be kept; `None` when nothing of it was new.
-    pub pack: Option<Pack>,
+    /// What is to be kept: none when nothing of it was new, several when patches made many chunks.
+    pub packs: Vec<Pack>,
     /// Chunks that could not be made of their patches: to be sent whole.
     pub refused: Vec<ChunkId>,
 }
@@ -152,6 +152,7 @@ impl Upload {
 
     fn check(&self, parcel: &[u8], old: &HashMap<ChunkId, Vec<u8>>) -> Result<Received, ReceiveError> {
         let mut packer = Packer::new().map_err(ReceiveError::Memory)?;
+        let mut packs = Vec::new();
         let (mut refused, mut seen) = (Vec::new(), std::collections::HashSet::new());
         for item in Parcel::open(parcel)? {
             let item = item?;
@@ -170,9 +171,14 @@ impl Upload {
                     Err(source) => return Err(ParcelError::Patch { id: item.id, source }.into()),
                 },
             }
+            if packer.is_full() {
+                packs.push(packer.finish());
+            }
         }
-        let pack = (!packer.is_empty()).then(|| packer.finish());
-        Ok(Received { pack, refused })
+        if !packer.is_empty() {
+            packs.push(packer.finish());
+        }
+        Ok(Received { packs, refused })
     }
 
     /// A pack is in the store: its chunks can be referred to.

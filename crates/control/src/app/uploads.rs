@@ -107,6 +107,8 @@ impl Plane {
 
     /// An upload of the caller's.
     async fn open_upload(&self, caller: &Caller, id: &str) -> Result<Arc<Open>, Problem> {
+        // First who asks: whether there is such an upload is nobody else's business.
+        let tenant = self.tenant_of(caller)?;
         let unknown = || ProblemKind::UploadUnknown.because("No upload has this id, or it has ended.");
         let id: UploadId = id.parse().map_err(|_no_id| unknown())?;
         let found = self.uploads.open().get(&id).cloned();
@@ -118,7 +120,6 @@ impl Plane {
                 self.uploads.remember(Open { record, upload: Upload::new(known) })
             }
         };
-        let tenant = self.tenant_of(caller)?;
         if caller.is_operator() || open.record.tenant == tenant { Ok(open) } else { Err(unknown()) }
     }
 
@@ -163,7 +164,7 @@ impl Plane {
         let open = self.open_upload(caller, id).await?;
         let _permit = self.parcel_permit().await?;
         let received = open.upload.receive(&self.uploads.store, body).await.map_err(|error| refused(&error))?;
-        if let Some(mut pack) = received.pack {
+        for mut pack in received.packs {
             self.note(&open, &[pack.id.into()]).await?;
             let bytes = std::mem::take(&mut pack.bytes);
             let put = self.uploads.store.put_pack(pack.id, bytes).await;

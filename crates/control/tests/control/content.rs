@@ -169,6 +169,29 @@ async fn a_push_that_broke_goes_on_and_what_arrived_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_small_changes_of_a_large_file_make_a_release_that_can_be_read() {
+    let plane = Plane::start().await;
+    let operator = plane.client.with_token(&plane.operator_token());
+    let package = package();
+    let mut bytes = noise(60_000_000, 4);
+    fs::write(package.path().join("data.pak"), &bytes).unwrap();
+    release(&operator, "tetris", package.path()).await;
+    // In each of its chunks: a few bytes on the way make more chunks than one pack has.
+    for at in (0..bytes.len()).step_by(60_000) {
+        bytes[at] ^= 1;
+    }
+    fs::write(package.path().join("data.pak"), &bytes).unwrap();
+    let (pushed, sent) = push_with(&operator, "tetris", package.path(), usize::MAX).await;
+    let answer: Value = serde_json::from_str(&pushed.unwrap().answer).unwrap();
+    assert!(sent < 6_000_000, "{sent}");
+    let store = content::Store::open(&content::StoreSettings::Local { dir: plane.data_dir().join("content") }).unwrap();
+    let volume = content::VolumeSettings::new(plane.dir.path().join("volume"));
+    let volume = content::Volume::open(volume, store).unwrap();
+    let used = volume.ensure(answer["content"].as_str().unwrap().parse().unwrap()).await.unwrap();
+    assert_eq!(fs::read(used.files().join("data.pak")).unwrap(), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packages_that_cannot_be_played_are_refused_by_name() {
     let plane = Plane::start().await;
     let operator = plane.client.with_token(&plane.operator_token());
