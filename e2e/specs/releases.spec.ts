@@ -123,8 +123,8 @@ test("a package with a fault becomes no release, and its fault is named", () => 
   const faulty = join(directory, "faulty");
   cpSync(package_, faulty, { recursive: true });
   rmSync(join(faulty, "payload"));
-  writeFileSync(join(faulty, "kite.toml"), readFileSync(join(package_, "kite.toml"), "utf8").replace("memory_mb", "memery_mb"));
-  assert.throws(() => push(server, faulty), /memery_mb/);
+  writeFileSync(join(faulty, "kite.toml"), readFileSync(join(package_, "kite.toml"), "utf8").replace("memory_mb", "memory_gb"));
+  assert.throws(() => push(server, faulty), /memory_gb/);
   assert.equal(kiteApp(server, "releases", "writer").trim().split("\n").length, 2);
 });
 
