@@ -216,7 +216,7 @@ async fn packages_that_cannot_be_played_are_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_neither_sees_nor_gets_what_is_anothers() {
+async fn a_tenant_neither_sees_nor_gets_what_another_has() {
     let plane = Plane::start().await;
     let (one, two) = (plane.create_tenant("one").await, plane.create_tenant("two").await);
     let (one, two) = (plane.client.with_token(&one), plane.client.with_token(&two));
