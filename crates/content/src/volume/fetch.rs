@@ -61,7 +61,8 @@ pub(super) async fn replicate(volume: &Volume, id: RootId) -> Result<u64, Volume
     let store = volume.store();
     let root = store.root(id).await?;
     let tree_bytes = store.tree_bytes(root.tree).await?;
-    let tree = Arc::new(store.tree(root.tree).await?);
+    let tree = Tree::decode(&tree_bytes).map_err(|_error| StoreError::Damaged(root.tree.into()))?;
+    let tree = Arc::new(tree);
     // A copy that is damaged is mended where it is: instances may be using it.
     let present = volume.present_dir(id);
     let (dir, is_new) = if present.is_dir() { (present.clone(), false) } else { (volume.partial_dir(id), true) };

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::write::is_same_file;
 use super::*;
 use crate::chunk::Chunk;
+use crate::chunk::tests::noise;
 use crate::pack::Packer;
 use crate::root::Root;
 use crate::scan::scan;
@@ -55,14 +56,6 @@ impl Site {
         let tree = self.store.put_tree_bytes(tree.encode()).await.unwrap();
         self.store.put_root(&Root { tree, packs, is_sealed: false }).await.unwrap()
     }
-}
-
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes());
-    hasher.finalize_xof().fill(&mut bytes);
-    bytes
 }
 
 /// A package with everything that a tree has.

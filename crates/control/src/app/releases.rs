@@ -106,9 +106,9 @@ impl Plane {
 
     async fn own_release(&self, caller: &Caller, app: &str, number: &str) -> Result<ReleaseRecord, Problem> {
         let name = self.own_app(caller, app).await?;
-        let releases = self.store.releases_of(&name).await.map_err(broken)?;
-        let found = number.parse().ok().and_then(|number: u32| releases.into_iter().find(|one| one.number == number));
-        found.ok_or_else(|| ProblemKind::ReleaseUnknown.because(format!("`{name}` has no such release.")))
+        let unknown = || ProblemKind::ReleaseUnknown.because(format!("`{name}` has no such release."));
+        let number = number.parse().map_err(|_no_number| unknown())?;
+        self.store.release_of(&name, number).await.map_err(broken)?.ok_or_else(unknown)
     }
 
     /// Makes a tenant.

@@ -15,6 +15,9 @@ use api::rest::{PlayerToken, SessionToken};
 /// What a player's token begins with.
 const PLAYER_PREFIX: &str = "kpl";
 
+/// What a tenant's token begins with.
+const TENANT_PREFIX: &str = "ktn";
+
 /// Longest text that is looked at. A token has 68 characters.
 const MAX_TEXT: usize = 128;
 
@@ -57,40 +60,42 @@ pub(crate) fn random() -> Result<[u8; 32], NoRandomness> {
     Ok(bytes)
 }
 
-fn token(prefix: &str) -> Result<String, NoRandomness> {
+/// A new token and its hash. The prefix lets scanners for leaked secrets find it.
+fn token(prefix: &str) -> Result<(String, TokenHash), NoRandomness> {
     // `Hash` writes its 32 bytes as hexadecimal digits.
-    Ok(format!("{prefix}_{}", blake3::Hash::from_bytes(random()?)))
-}
-
-/// A new session's token and its hash. The prefix lets scanners for leaked secrets find it.
-pub(crate) fn new_session_token() -> Result<(SessionToken, TokenHash), NoRandomness> {
-    let text = token("kst")?;
-    let hash = TokenHash(blake3::hash(text.as_bytes()));
-    Ok((SessionToken(text), hash))
-}
-
-/// A new player's token and its hash.
-pub(crate) fn new_player_token() -> Result<(PlayerToken, TokenHash), NoRandomness> {
-    let text = token(PLAYER_PREFIX)?;
-    let hash = TokenHash(blake3::hash(text.as_bytes()));
-    Ok((PlayerToken(text), hash))
-}
-
-/// Would this text, if anything, be a player's token? It only says where to look.
-pub(crate) fn is_of_player(text: &str) -> bool {
-    text.strip_prefix(PLAYER_PREFIX).is_some_and(|rest| rest.starts_with('_'))
-}
-
-/// A new tenant's token and its hash.
-pub(crate) fn new_tenant_token() -> Result<(String, TokenHash), NoRandomness> {
-    let text = token("ktn")?;
+    let text = format!("{prefix}_{}", blake3::Hash::from_bytes(random()?));
     let hash = TokenHash(blake3::hash(text.as_bytes()));
     Ok((text, hash))
 }
 
+/// True for a text that, if anything, is a token of this prefix. It only says where to look.
+fn begins_with(prefix: &str, text: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_'))
+}
+
+/// A new session's token and its hash.
+pub(crate) fn new_session_token() -> Result<(SessionToken, TokenHash), NoRandomness> {
+    token("kst").map(|(text, hash)| (SessionToken(text), hash))
+}
+
+/// A new player's token and its hash.
+pub(crate) fn new_player_token() -> Result<(PlayerToken, TokenHash), NoRandomness> {
+    token(PLAYER_PREFIX).map(|(text, hash)| (PlayerToken(text), hash))
+}
+
+/// Would this text, if anything, be a player's token? It only says where to look.
+pub(crate) fn is_of_player(text: &str) -> bool {
+    begins_with(PLAYER_PREFIX, text)
+}
+
+/// A new tenant's token and its hash.
+pub(crate) fn new_tenant_token() -> Result<(String, TokenHash), NoRandomness> {
+    token(TENANT_PREFIX)
+}
+
 /// True for a text that could only be a tenant's token.
 pub(crate) fn is_of_tenant(text: &str) -> bool {
-    text.starts_with("ktn_")
+    begins_with(TENANT_PREFIX, text)
 }
 
 /// Reads the key of all saves, or makes one at the first start, readable by its owner alone.
@@ -117,7 +122,7 @@ pub(crate) fn save_key(path: &Path) -> io::Result<SealKey> {
 pub(crate) fn operator_token(path: &Path) -> io::Result<TokenHash> {
     let text = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
-            let text = token("kop").map_err(io::Error::other)?;
+            let (text, _) = token("kop").map_err(io::Error::other)?;
             file.write_all(text.as_bytes())?;
             file.write_all(b"\n")?;
             file.sync_all()?;

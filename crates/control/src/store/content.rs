@@ -300,6 +300,12 @@ impl Store {
         rows.into_iter().map(release_of).collect()
     }
 
+    /// One release.
+    pub(crate) async fn release_of(&self, app: &AppName, number: u32) -> Result<Option<ReleaseRecord>, StoreError> {
+        let row = release::Entity::find_by_id((app.to_string(), i64::from(number))).one(&self.read).await?;
+        row.map(release_of).transpose()
+    }
+
     /// A release's picture.
     pub(crate) async fn picture(&self, app: &AppName, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
         let row = release::Entity::find_by_id((app.to_string(), i64::from(number))).one(&self.read).await?;
