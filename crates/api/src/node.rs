@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::content::{ReplicaPolicy, ReplicaState};
 use crate::id::{ContentId, InstanceId, NodeId};
 use crate::manifest::Manifest;
+use crate::saves::SaveFailure;
 use crate::session::EndReason;
 use crate::spec::StreamSpec;
 use crate::streamer::StreamStatistics;
@@ -195,6 +196,9 @@ pub struct ObservedInstance {
     pub player: PlayerPresence,
     /// The newest capture of its save.
     pub saved: Option<ObservedSave>,
+    /// Why the newest attempt to capture it failed; absent when it succeeded.
+    #[serde(default)]
+    pub save_failure: Option<SaveFailure>,
     /// The newest figures; absent as long as nothing was measured.
     pub statistics: Option<StreamStatistics>,
 }

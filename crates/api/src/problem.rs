@@ -139,6 +139,9 @@ problems! {
     /// The player's save went on in several ways.
     SaveConflict, "save_conflict", 409, "Your save has several newest versions",
         "Send `save` with the id of the version to go on with; GET /v1/players/me/saves lists them.";
+    /// The release is played, or a channel points to it.
+    ReleaseInUse, "release_in_use", 409, "The release is in use",
+        "Point the channels to another release, and wait until nobody plays it.";
     /// The name is another's.
     NameTaken, "name_taken", 409, "The name is taken",
         "Choose another name.";

@@ -35,6 +35,47 @@ pub struct SaveVersion {
     pub created_at: UtcTime,
 }
 
+/// Why a save was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "failure", rename_all = "snake_case")]
+pub enum SaveFailure {
+    /// It has more bytes than a save may have.
+    Bytes {
+        /// What it has.
+        found: u64,
+        /// What it may have.
+        limit: u64,
+    },
+    /// It has more files.
+    Files {
+        /// What it has.
+        found: u64,
+        /// What it may have.
+        limit: u64,
+    },
+    /// Something else, which stands in the node's log.
+    Other,
+}
+
+impl SaveFailure {
+    /// What the player is told.
+    #[must_use]
+    pub fn sentence(self) -> String {
+        let mega = |bytes: u64| bytes.div_ceil(1 << 20);
+        match self {
+            SaveFailure::Bytes { found, limit } => format!(
+                "Your save was not kept: it has {} MiB, and at most {} are kept. Ask the operator for its files, and remove old saves in the game.",
+                mega(found),
+                mega(limit)
+            ),
+            SaveFailure::Files { found, limit } => format!(
+                "Your save was not kept: it has {found} files, and at most {limit} are kept. Ask the operator for them, and remove old saves in the game."
+            ),
+            SaveFailure::Other => "Your save was not kept. The operator has its files.".to_owned(),
+        }
+    }
+}
+
 /// Versions of saves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SaveList {

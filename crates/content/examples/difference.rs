@@ -20,7 +20,7 @@ use content::{Chunk, ChunkId, Cutter, Fineness, ParcelBuilder, Signature, Source
 const LEVEL: i32 = 3;
 
 fn cut(bytes: &[u8]) -> anyhow::Result<BTreeMap<ChunkId, Chunk>> {
-    Cutter::new(bytes).map(|chunk| Ok(chunk.map(|chunk| (chunk.id, chunk))?)).collect()
+    Cutter::new(bytes, bytes.len() as u64).map(|chunk| Ok(chunk.map(|chunk| (chunk.id, chunk))?)).collect()
 }
 
 /// Changes 1 % of the bytes: noise in so many places, equally far from each other.

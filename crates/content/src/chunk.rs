@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
-use fastcdc::v2020::StreamCDC;
+use fastcdc::v2020::FastCDC;
 use serde::{Deserialize, Serialize};
 
 /// Shortest chunk, except the last of a file. Less makes more chunks than hashing and looking up are worth.
@@ -91,13 +91,37 @@ impl Chunk {
     }
 }
 
+/// Bytes that are cut at once. They are cut, hashed and copied while the processor's cache has them; many longest chunks fit.
+const WINDOW_BYTES: usize = 1 << 20;
+
 /// Cuts what it reads.
-pub struct Cutter<R: Read>(StreamCDC<R>);
+pub struct Cutter<R: Read> {
+    source: R,
+    window: Vec<u8>,
+    /// What of the window was cut.
+    cut: usize,
+    is_read: bool,
+}
 
 impl<R: Read> Cutter<R> {
-    /// Cuts `source` from where it stands to its end.
-    pub fn new(source: R) -> Cutter<R> {
-        Cutter(StreamCDC::new(source, MIN_CHUNK_BYTES, MEAN_CHUNK_BYTES, MAX_CHUNK_BYTES))
+    /// Cuts `source` from where it stands to its end, which is most likely so many bytes away.
+    pub fn new(source: R, expected: u64) -> Cutter<R> {
+        // One more, so that its end is seen by the first reading.
+        let room = usize::try_from(expected).map_or(WINDOW_BYTES, |expected| expected.saturating_add(1));
+        Cutter { source, window: Vec::with_capacity(room.min(WINDOW_BYTES)), cut: 0, is_read: false }
+    }
+
+    /// Reads on when what is left in the window may be less than a chunk.
+    fn fill(&mut self) -> io::Result<()> {
+        if self.is_read || self.window.len() - self.cut >= MAX_CHUNK_BYTES {
+            return Ok(());
+        }
+        self.window.drain(..self.cut);
+        self.cut = 0;
+        let room = WINDOW_BYTES - self.window.len();
+        let read = self.source.by_ref().take(room as u64).read_to_end(&mut self.window)?;
+        self.is_read = read < room;
+        Ok(())
     }
 }
 
@@ -105,7 +129,21 @@ impl<R: Read> Iterator for Cutter<R> {
     type Item = io::Result<Chunk>;
 
     fn next(&mut self) -> Option<io::Result<Chunk>> {
-        Some(self.0.next()?.map(|found| Chunk::new(found.data)).map_err(io::Error::from))
+        if let Err(error) = self.fill() {
+            self.is_read = true;
+            self.window.clear();
+            self.cut = 0;
+            return Some(Err(error));
+        }
+        let left = self.window.len() - self.cut;
+        if left == 0 {
+            return None;
+        }
+        let cutter = FastCDC::new(&self.window, MIN_CHUNK_BYTES, MEAN_CHUNK_BYTES, MAX_CHUNK_BYTES);
+        let (_, end) = cutter.cut(self.cut, left);
+        let bytes = self.window[self.cut..end].to_vec();
+        self.cut = end;
+        Some(Ok(Chunk::new(bytes)))
     }
 }
 
@@ -131,7 +169,7 @@ pub(crate) mod tests {
     }
 
     fn cut(bytes: &[u8]) -> Vec<Chunk> {
-        Cutter::new(bytes).collect::<io::Result<_>>().unwrap()
+        Cutter::new(bytes, bytes.len() as u64).collect::<io::Result<_>>().unwrap()
     }
 
     #[test]
@@ -170,8 +208,16 @@ pub(crate) mod tests {
             }
         }
         let bytes = noise(2_000_000, 5);
-        let dripped: Vec<_> = Cutter::new(Drip(&bytes, 1)).collect::<io::Result<_>>().unwrap();
-        assert_eq!(dripped, cut(&bytes));
+        for expected in [0, 1000, 2_000_000, u64::MAX] {
+            let dripped: Vec<_> = Cutter::new(Drip(&bytes, 1), expected).collect::<io::Result<_>>().unwrap();
+            assert_eq!(dripped, cut(&bytes));
+        }
+        // As the library cuts when it has all of it at once.
+        let whole: Vec<_> = FastCDC::new(&bytes, MIN_CHUNK_BYTES, MEAN_CHUNK_BYTES, MAX_CHUNK_BYTES).collect();
+        assert_eq!(
+            whole.iter().map(|one| one.length).collect::<Vec<_>>(),
+            cut(&bytes).iter().map(|one| one.bytes.len()).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -63,10 +63,15 @@ pub struct ParcelBuilder {
 }
 
 impl ParcelBuilder {
-    /// An empty one that compresses at one of zstd's levels, 1 to 22: a higher one is worth it where the network is slower than the
+    /// An empty one that compresses at one of zstd's levels, -7 to 22: a higher one is worth it where the network is slower than the
     /// processor. Fails when there is no memory for the compressor.
     pub fn new(level: i32) -> io::Result<ParcelBuilder> {
         Ok(ParcelBuilder { bytes: HEAD.to_vec(), items: 0, unpacked: 0, compressor: Compressor::new(level)? })
+    }
+
+    /// Compresses at another level what is added from now on.
+    pub fn set_level(&mut self, level: i32) -> io::Result<()> {
+        self.compressor.set_level(level)
     }
 
     /// Adds a chunk as a patch where that is clearly shorter, else whole.

@@ -217,6 +217,9 @@ struct Step {
 
 /// Finds each part of the target; `None` when none was found.
 fn steps(target: &[u8], sources: &Sources) -> Option<Vec<Step>> {
+    if sources.is_empty() {
+        return None;
+    }
     let mut wanted: Option<Spot> = None;
     let mut steps = Vec::new();
     for (_, part) in sources.fineness().cut(target) {

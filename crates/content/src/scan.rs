@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rustix::fs::{
@@ -15,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::chunk::{Chunk, Cutter};
+use crate::chunk::{Chunk, ChunkId, Cutter};
 use crate::path::{PathError, TreePath};
 use crate::tree::{Entry, EntryKind, Piece, Tree, TreeError};
 
@@ -191,6 +192,43 @@ pub(crate) fn open_inside(root: impl AsFd, path: &Path) -> Result<File, Errno> {
     openat2(root, path, flags, Mode::empty(), INSIDE).map(File::from)
 }
 
+/// Reads chunks of the tree again that `is_wanted`, which is asked for each place of each chunk, and gives them to `keep`.
+pub(crate) fn scan_parts(
+    root: &Path,
+    tree: &Tree,
+    is_wanted: &mut dyn FnMut(ChunkId) -> bool,
+    keep: &mut dyn FnMut(Chunk) -> io::Result<()>,
+) -> Result<(), ScanError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root_fd = openat(CWD, root, flags, Mode::empty()).map_err(|errno| read_error(&root.display(), errno))?;
+    for Entry { path, kind } in tree.entries() {
+        let EntryKind::File { pieces, .. } = kind else { continue };
+        let mut open = None;
+        let mut offset = 0;
+        for piece in pieces {
+            let at = offset;
+            offset += piece.length();
+            let Piece::Chunk { id, length } = *piece else { continue };
+            if !is_wanted(id) {
+                continue;
+            }
+            let file = match open.take() {
+                Some(file) => file,
+                None => open_inside(&root_fd, path.as_path()).map_err(|errno| read_error(path, errno))?,
+            };
+            let mut bytes = vec![0; length as usize];
+            file.read_exact_at(&mut bytes, at).map_err(|_shorter| ScanError::Changed { path: path.clone() })?;
+            open = Some(file);
+            let chunk = Chunk::new(bytes);
+            if chunk.id != id {
+                return Err(ScanError::Changed { path: path.clone() });
+            }
+            keep(chunk).map_err(|source| ScanError::Keep { path: path.clone(), source })?;
+        }
+    }
+    Ok(())
+}
+
 fn check_unchanged(file: &File, path: &TreePath, seen: &Stat) -> Result<(), ScanError> {
     let now = fstat(file).map_err(|errno| read_error(path, errno))?;
     if is_unchanged(&now, seen) { Ok(()) } else { Err(ScanError::Changed { path: path.clone() }) }
@@ -224,7 +262,8 @@ pub(crate) fn read_pieces(
             continue;
         }
         file.seek(io::SeekFrom::Start(part.start)).map_err(PiecesError::Read)?;
-        for chunk in Cutter::new((&mut *file).take(part.end - part.start)) {
+        let length = part.end - part.start;
+        for chunk in Cutter::new((&mut *file).take(length), length) {
             let chunk = chunk.map_err(PiecesError::Read)?;
             let length = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
             pieces.push(Piece::Chunk { id: chunk.id, length });

@@ -181,6 +181,11 @@ impl Sources {
         self.ids.get(source as usize).copied()
     }
 
+    /// True when nothing can be found in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// Finds a part: at `wanted` if it is there, which goes on where the part before ended; else in the same old chunk, so that few are
     /// needed; else in any.
     pub(crate) fn find(&self, part: Part, wanted: Option<Spot>) -> Option<Spot> {

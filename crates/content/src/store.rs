@@ -26,6 +26,7 @@ use crate::chunk::Chunk;
 use crate::id::{PackId, RootId, TreeId};
 use crate::pack::{MAX_INDEX_BYTES, Pack, Place, places_of_tail};
 use crate::root::{MAX_ROOT_BYTES, Root};
+use crate::stored::Unpacker;
 use crate::tree::{MAX_TREE_BYTES, Tree};
 
 /// Bytes between two chunks that are fetched along rather than asked for by a request of its own: what a request costs on a local disk or in a
@@ -339,7 +340,12 @@ impl Store {
 
     /// Some chunks of a pack, checked; as [`Store::stored`], for few.
     pub async fn chunks(&self, id: PackId, wanted: &[Place]) -> Result<Vec<Chunk>, StoreError> {
-        self.stored(id, wanted).await?.chunks().collect()
+        let mut chunks = Vec::with_capacity(wanted.len());
+        self.stored(id, wanted).await?.each(|place, _stored, bytes| {
+            chunks.push(Chunk { id: place.id, bytes: bytes.to_vec() });
+            Ok::<(), StoreError>(())
+        })?;
+        Ok(chunks)
     }
 
     /// Keeps a tree's encoding.
@@ -441,28 +447,24 @@ impl Stored {
         self.parts.iter().map(|(_, bytes, _)| bytes.len() as u64).sum()
     }
 
-    /// The chunks' bytes as they are stored, each checked by uncompressing it, in the order that was asked for.
-    pub(crate) fn verbatim(&self) -> impl Iterator<Item = Result<(Place, &[u8]), StoreError>> {
-        self.parts.iter().flat_map(move |(start, bytes, places)| {
-            places.iter().map(move |place| {
+    /// Gives each chunk, in the order that was asked for: where it lies, its bytes as they are stored, its bytes, which were checked. This is
+    /// work for a thread of its own.
+    pub(crate) fn each<E: From<StoreError>>(
+        &self,
+        mut take: impl FnMut(&Place, &[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut unpacker = Unpacker::new().map_err(|error| StoreError::Failed(Box::new(error)))?;
+        for (start, bytes, places) in &self.parts {
+            for place in places {
                 let range = place.range();
                 let stored = bytes.get((range.start - start) as usize..(range.end - start) as usize);
-                let stored = stored.filter(|stored| place.read(stored).is_ok());
-                stored.map(|stored| (*place, stored)).ok_or_else(|| StoreError::Damaged(self.name.clone()))
-            })
-        })
-    }
-
-    /// The chunks, uncompressed and checked, in the order that was asked for. This is work for a thread of its own.
-    pub fn chunks(&self) -> impl Iterator<Item = Result<Chunk, StoreError>> {
-        self.parts.iter().flat_map(move |(start, bytes, places)| {
-            places.iter().map(move |place| {
-                let range = place.range();
-                let stored = bytes.get((range.start - start) as usize..(range.end - start) as usize);
-                let chunk = stored.and_then(|stored| place.read(stored).ok());
-                chunk.ok_or_else(|| StoreError::Damaged(self.name.clone()))
-            })
-        })
+                let damaged = || StoreError::Damaged(self.name.clone());
+                let stored = stored.ok_or_else(damaged)?;
+                let plain = unpacker.unpack(place.id, place.length(), stored).map_err(|_damaged| damaged())?;
+                take(place, stored, plain)?;
+            }
+        }
+        Ok(())
     }
 }
 

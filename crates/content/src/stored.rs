@@ -18,9 +18,14 @@ pub struct Damaged(pub ChunkId);
 pub struct Compressor(zstd::bulk::Compressor<'static>);
 
 impl Compressor {
-    /// One of zstd's levels, 1 to 22. Fails when there is no memory for it.
+    /// One of zstd's levels, -7 to 22. Fails when there is no memory for it.
     pub fn new(level: i32) -> io::Result<Compressor> {
         zstd::bulk::Compressor::new(level).map(Compressor)
+    }
+
+    /// Another level from now on.
+    pub fn set_level(&mut self, level: i32) -> io::Result<()> {
+        self.0.set_compression_level(level)
     }
 
     /// The bytes as they are to be stored: never longer than they were.
@@ -47,6 +52,43 @@ pub(crate) fn plain(stored: &[u8], length: usize) -> Option<Cow<'_, [u8]>> {
     zstd::bulk::decompress(stored, length).ok().filter(|bytes| bytes.len() == length).map(Cow::Owned)
 }
 
+/// Unpacks many chunks one after the other, each into the same memory: a chunk's bytes are there until the next one's.
+pub(crate) struct Unpacker {
+    decompressor: zstd::bulk::Decompressor<'static>,
+    bytes: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Fails when there is no memory for it.
+    pub(crate) fn new() -> io::Result<Unpacker> {
+        Ok(Unpacker { decompressor: zstd::bulk::Decompressor::new()?, bytes: Vec::with_capacity(MAX_CHUNK_BYTES) })
+    }
+
+    /// The chunk's bytes, checked as [`unpack`] does.
+    pub(crate) fn unpack<'a>(&'a mut self, id: ChunkId, length: u32, stored: &'a [u8]) -> Result<&'a [u8], Damaged> {
+        let length = length as usize;
+        if length == 0 || length > MAX_CHUNK_BYTES || stored.len() > length {
+            return Err(Damaged(id));
+        }
+        let bytes = if stored.len() == length {
+            stored
+        } else {
+            let unpacked = self.decompressor.decompress_to_buffer(stored, &mut self.bytes);
+            if unpacked.ok() != Some(length) {
+                return Err(Damaged(id));
+            }
+            &self.bytes
+        };
+        if ChunkId::of(bytes) == id { Ok(bytes) } else { Err(Damaged(id)) }
+    }
+}
+
+impl fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unpacker").finish_non_exhaustive()
+    }
+}
+
 /// Makes the chunk of its stored bytes, and checks that it is the one that is meant.
 pub fn unpack(id: ChunkId, length: u32, stored: &[u8]) -> Result<Chunk, Damaged> {
     let bytes = plain(stored, length as usize).filter(|bytes| !bytes.is_empty()).ok_or(Damaged(id))?;
@@ -63,7 +105,7 @@ mod tests {
 
     #[test]
     fn bytes_come_back_and_never_grow() {
-        let mut compressor = Compressor::new(3).unwrap();
+        let (mut compressor, mut unpacker) = (Compressor::new(3).unwrap(), Unpacker::new().unwrap());
         for bytes in [vec![0; MAX_CHUNK_BYTES], noise(MAX_CHUNK_BYTES, 1), vec![1], b"abcabcabcabcabcabcabc".to_vec()] {
             let stored = compressor.store(&bytes).into_owned();
             assert!(stored.len() <= bytes.len());
@@ -71,7 +113,9 @@ mod tests {
             assert_eq!(unpack(id, length, &stored).unwrap().bytes, bytes);
             for wrong in [0, length - 1, length + 1, u32::MAX] {
                 assert_eq!(unpack(id, wrong, &stored), Err(Damaged(id)), "{wrong}");
+                assert_eq!(unpacker.unpack(id, wrong, &stored), Err(Damaged(id)), "{wrong}");
             }
+            assert_eq!(unpacker.unpack(id, length, &stored), Ok(&bytes[..]));
             assert_eq!(unpack(ChunkId::of(b"other"), length, &stored), Err(Damaged(ChunkId::of(b"other"))));
         }
     }
@@ -81,7 +125,10 @@ mod tests {
         fn any_bytes_end_in_the_chunk_or_an_error(
             stored in prop::collection::vec(any::<u8>(), 0..200), length in any::<u32>(),
         ) {
-            prop_assert_eq!(unpack(ChunkId::of(b"no such"), length, &stored), Err(Damaged(ChunkId::of(b"no such"))));
+            let id = ChunkId::of(b"no such");
+            prop_assert_eq!(unpack(id, length, &stored), Err(Damaged(id)));
+            let mut unpacker = Unpacker::new().unwrap();
+            prop_assert_eq!(unpacker.unpack(id, length, &stored), Err(Damaged(id)));
         }
     }
 }

@@ -16,7 +16,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 fn cut(bytes: &[u8]) -> Chunks {
-    Cutter::new(bytes).map(|chunk| chunk.map(|chunk| (chunk.id, chunk.bytes)).unwrap()).collect()
+    Cutter::new(bytes, bytes.len() as u64).map(|chunk| chunk.map(|chunk| (chunk.id, chunk.bytes)).unwrap()).collect()
 }
 
 /// Chunks of `one` that are not in `other`.

@@ -1,14 +1,15 @@
-//! The keeper of the content store: collects what nothing needs, verifies what is there, counts it. Runs beside the control plane or without it,
+//! The keeper of the content store: collects what nothing needs, compacts, verifies what is there, counts it. Runs beside the control plane or without it,
 //! on the same database; never two at once.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use content::{
-    CollectError, CollectOptions, CollectProgress, Collected, Fault, Ledger, Live, ObjectName, RootId, Stats,
-    StoreSettings, Verified,
+    COLLECT_GRACE, CollectError, CollectOptions, CollectProgress, Collected, CompactError, CompactOptions, Compacted,
+    Fault, Ledger, Live, ObjectName, RootId, Stats, StoreSettings, Verified,
 };
 
+use crate::app::now;
 use crate::store::{LiveContent, Store, StoreError};
 
 /// Held by the one keeper.
@@ -41,6 +42,9 @@ pub enum KeeperError {
     /// The collection ended early; nothing that is needed was removed.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// The compaction ended early; whatever it did is whole.
+    #[error(transparent)]
+    Compact(#[from] CompactError),
 }
 
 fn database(error: StoreError) -> KeeperError {
@@ -84,9 +88,8 @@ impl Ledger for Books<'_> {
         self.0.condemn(&names).await.map_err(database)
     }
 
-    /// Releases are not compacted by this version.
-    async fn replace(&self, _old: RootId, _new: RootId) -> Result<bool, KeeperError> {
-        Ok(false)
+    async fn replace(&self, old: RootId, new: RootId) -> Result<bool, KeeperError> {
+        self.0.replace_root(&old.to_string(), &new.to_string(), now()).await.map_err(database)
     }
 }
 
@@ -114,6 +117,32 @@ pub async fn collect(
     collect_with(data_dir, &database, &store, is_dry_run, progress).await
 }
 
+/// Writes packs anew of which releases need little, and joins what several tenants sent; with `is_dry_run` only says what would be. What comes
+/// free goes with a collection a day later. Only for the control plane itself, which afterwards has to name other roots to its nodes.
+pub(crate) async fn compact_with(
+    data_dir: &Path,
+    database: &Store,
+    store: &content::Store,
+    options: CompactOptions,
+) -> Result<Compacted, KeeperError> {
+    let _lock = lock(data_dir)?;
+    let roots = database.release_roots().await.map_err(self::database)?;
+    let roots: Vec<RootId> = roots.iter().map(|root| parse_root(root)).collect::<Result<_, _>>()?;
+    Ok(content::compact(store, &Books(database), &roots, options, &|_progress| {}).await?)
+}
+
+/// Only one keeper works on a data directory, for as long as this is held.
+fn lock(data_dir: &Path) -> Result<File, KeeperError> {
+    let path = data_dir.join(LOCK_FILE);
+    let failed = |source| KeeperError::DataDir { path: path.clone(), source };
+    let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(KeeperError::Busy),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
 /// The same with what is open already.
 pub(crate) async fn collect_with(
     data_dir: &Path,
@@ -122,14 +151,8 @@ pub(crate) async fn collect_with(
     is_dry_run: bool,
     progress: &(dyn Fn(CollectProgress) + Sync),
 ) -> Result<Collected, KeeperError> {
-    let path = data_dir.join(LOCK_FILE);
-    let failed = |source| KeeperError::DataDir { path: path.clone(), source };
-    let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(KeeperError::Busy),
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
+    let _lock = lock(data_dir)?;
+    database.forget_retired_before(now().minus(COLLECT_GRACE)).await.map_err(self::database)?;
     let options = CollectOptions { is_dry_run, ..CollectOptions::default() };
     Ok(content::collect(store, &Books(database), options, progress).await?)
 }

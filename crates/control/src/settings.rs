@@ -22,6 +22,9 @@ pub struct Settings {
     pub web_dir: Option<PathBuf>,
     /// Where releases and saves are kept.
     pub content: StoreSettings,
+    /// How often the content store is collected and compacted; the first time so long after the start, when everybody comes back. What is not
+    /// needed stays a day in any case.
+    pub keeper_period: Duration,
     /// True when anybody may play. False: sessions are created with the operator's token and by players whom he made.
     pub guests: bool,
     /// Origins of web pages on other servers that may use this one, as browsers write them: `https://example.org`.
@@ -45,6 +48,7 @@ impl Settings {
         Self {
             listen,
             content: StoreSettings::Local { dir: data_dir.join("content") },
+            keeper_period: Duration::from_secs(6 * 3600),
             data_dir,
             games: Vec::new(),
             web_dir: None,

@@ -20,7 +20,8 @@ pub(crate) enum AppCommand {
         /// Directory with a kite.toml.
         dir: PathBuf,
     },
-    /// Upload a package: a new release of its app. What the server has already is not sent; a push that broke goes on with the next.
+    /// Upload a package, a directory or an archive: a new release of its app. What the server has already is not sent; a push that broke
+    /// goes on with the next.
     Push(push::PushArgs),
     /// List an app's releases, newest first, with the channels that point to them.
     Releases {
@@ -50,6 +51,15 @@ pub(crate) enum AppCommand {
         /// The channel.
         #[arg(long, default_value = api::content::STABLE)]
         channel: String,
+    },
+    /// Remove a release that no channel points to and nobody plays.
+    Remove {
+        #[command(flatten)]
+        server: Server,
+        /// The app's name.
+        app: String,
+        /// The release's number.
+        release: u32,
     },
     /// Say how much a release is wanted on a site, or look how it is doing there.
     Place {
@@ -88,6 +98,7 @@ pub(crate) fn run(command: AppCommand) -> anyhow::Result<ExitCode> {
         AppCommand::Releases { server, app } => release::list(&server, &app),
         AppCommand::Promote { server, app, release, channel } => release::promote(&server, &app, release, &channel),
         AppCommand::Rollback { server, app, channel } => release::roll_back(&server, &app, &channel),
+        AppCommand::Remove { server, app, release } => release::remove(&server, &app, release),
         AppCommand::Place { server, app, release, policy } => release::place(&server, &app, release, policy),
         AppCommand::List { games } => {
             let games = if games.is_empty() { install::games_dir().into_iter().collect() } else { games };

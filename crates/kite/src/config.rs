@@ -116,6 +116,7 @@ pub(crate) struct S3Table {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct VolumeTable {
     pub(crate) dir: Option<PathBuf>,
+    pub(crate) xfs_gb: Option<u32>,
     pub(crate) limit_mb: Option<u64>,
     pub(crate) fetch_kbps: Option<u64>,
     pub(crate) parallel: Option<u8>,
@@ -196,6 +197,12 @@ impl Config {
         }
         if self.store.dir.is_some() && self.store.s3.is_some() {
             bail!("[store] names both a directory and a bucket: remove one of them");
+        }
+        if self.volume.dir.is_some() && self.volume.xfs_gb.is_some() {
+            bail!("[volume] names both a directory and the size of a file for XFS: remove one of them");
+        }
+        if self.volume.xfs_gb == Some(0) {
+            bail!("volume.xfs_gb is 0: give at least 1, or remove the line");
         }
         if self.volume.fetch_kbps == Some(0) || self.volume.parallel == Some(0) || self.limits.save_mb == Some(0) {
             bail!("a number of [volume], or limits.save_mb, is 0: nothing could be fetched or saved");
@@ -310,6 +317,8 @@ mod tests {
         );
         check("[store.s3]\nbucket = \"b\"", Err("missing field"));
         check("[volume]\nparallel = 0", Err("nothing could be fetched"));
+        check("[volume]\nxfs_gb = 0", Err("at least 1"));
+        check("[volume]\nxfs_gb = 5\ndir = \"a\"", Err("both"));
         check("[access]\norigins = [\"https://a.example\"]", Ok(()));
         check("[access]\norigins = [\"https://a.example/page\"]", Err("is no origin"));
     }
@@ -334,7 +343,7 @@ mod tests {
             check(example, Ok(()));
         }
         let config = format!("{:?}", Config::parse(examples[0]).unwrap());
-        let left_out = config.replacen("s3: None", "", 1);
+        let left_out = config.replacen("s3: None", "", 1).replacen("xfs_gb: None", "", 1);
         assert!(!left_out.contains("None"), "the first example leaves a field out: {config}");
     }
 

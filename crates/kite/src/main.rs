@@ -3,6 +3,7 @@
 //! Each sub-command is a file. Deliberately absent: logic of sessions, instances or media.
 
 mod app;
+mod archive;
 mod client;
 mod config;
 mod content_store;

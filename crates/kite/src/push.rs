@@ -1,10 +1,10 @@
-//! `kite app push`: a directory becomes a release on a server.
+//! `kite app push`: a directory or an archive becomes a release on a server.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -17,6 +17,7 @@ use content::transfer::{Progress, Pushed, Remote, RemoteError, push};
 use hyper::Method;
 use tokio::sync::Notify;
 
+use crate::archive::{self, Unpacked};
 use crate::client::{Api, ApiError};
 use crate::session::Server;
 use crate::{app, say};
@@ -34,7 +35,8 @@ const SHOW_PERIOD: Duration = Duration::from_millis(500);
 pub(crate) struct PushArgs {
     #[command(flatten)]
     server: Server,
-    /// Directory with a kite.toml.
+    /// Directory with a kite.toml, or an archive of one: tar, also compressed by gzip, bzip2, xz or zstd, or zip. An archive is unpacked
+    /// below TMPDIR first.
     package: PathBuf,
     /// Channel that shall point to the new release at once. The first release of an app gets `stable`, later ones none.
     #[arg(long)]
@@ -108,16 +110,65 @@ impl Remote for RestUpload {
 
 pub(crate) fn run(args: PushArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(push_package(args))?;
-    Ok(ExitCode::SUCCESS)
+    let pushed = runtime.block_on(push_package(args));
+    // What was stopped may still be reading.
+    runtime.shutdown_background();
+    pushed.map(|()| ExitCode::SUCCESS)
+}
+
+/// Where a package is read from.
+enum Source {
+    Directory(PathBuf),
+    Archive(Unpacked),
+}
+
+impl Source {
+    fn directory(&self) -> &Path {
+        match self {
+            Source::Directory(directory) => directory,
+            Source::Archive(unpacked) => &unpacked.package,
+        }
+    }
+
+    async fn open(package: &Path) -> anyhow::Result<Source> {
+        let unreadable = || format!("{} cannot be read", package.display());
+        let path = std::fs::canonicalize(package).with_context(unreadable)?;
+        if std::fs::metadata(&path).with_context(unreadable)?.is_dir() {
+            return Ok(Source::Directory(path));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let unpacking = {
+            let stop = Arc::clone(&stop);
+            tokio::task::spawn_blocking(move || archive::unpack(&path, &stop))
+        };
+        let mut unpacking = std::pin::pin!(unpacking);
+        tokio::select! {
+            unpacked = &mut unpacking => Ok(Source::Archive(unpacked??)),
+            _ = tokio::signal::ctrl_c() => {
+                stop.store(true, Ordering::Relaxed);
+                // It removes what it wrote.
+                drop(unpacking.await);
+                bail!("stopped before anything was sent");
+            }
+        }
+    }
 }
 
 async fn push_package(args: PushArgs) -> anyhow::Result<()> {
     let started = Instant::now();
-    let directory =
-        std::fs::canonicalize(&args.package).with_context(|| format!("{} cannot be read", args.package.display()))?;
+    let source = Source::open(&args.package).await?;
+    let directory = source.directory().to_owned();
+    // A task of its own: reading keeps a thread busy, and a signal is heard all the same.
+    let pushing = tokio::spawn(async move { push_source(&args, &directory, started).await });
+    tokio::select! {
+        pushed = pushing => pushed?,
+        _ = tokio::signal::ctrl_c() => bail!("stopped; what arrived is kept: the next push goes on from there"),
+    }
+}
+
+async fn push_source(args: &PushArgs, directory: &Path, started: Instant) -> anyhow::Result<()> {
     // Here first: a fault of the manifest costs nothing then.
-    let manifest = app::read_manifest(&directory)
+    let manifest = app::read_manifest(directory)
         .map_err(|faults| anyhow::anyhow!("{}/kite.toml: {}", args.package.display(), faults.join("; ")))?;
     if let Some(channel) = &args.channel
         && channel.parse::<api::manifest::AppName>().is_err()
@@ -133,10 +184,10 @@ async fn push_package(args: PushArgs) -> anyhow::Result<()> {
 
     let progress = Arc::new(Progress::default());
     progress.received_bytes.fetch_add(known.len() as u64, Ordering::Relaxed);
-    let upload = Arc::new(RestUpload { api, upload: created.upload, channel: args.channel });
+    let upload = Arc::new(RestUpload { api, upload: created.upload, channel: args.channel.clone() });
     let over = Arc::new(Notify::new());
-    let showing = tokio::spawn(show(Arc::clone(&progress), size_of_files(&directory), Arc::clone(&over)));
-    let pushed = push(&directory, &prefixes, created.base as usize, upload, Arc::clone(&progress)).await;
+    let showing = tokio::spawn(show(Arc::clone(&progress), size_of_files(directory), Arc::clone(&over)));
+    let pushed = push(directory, &prefixes, created.base as usize, upload, Arc::clone(&progress)).await;
     over.notify_one();
     showing.await?;
     report(&pushed?, &progress, started.elapsed(), args.json)
@@ -227,7 +278,7 @@ fn progress_line(progress: &Progress, total: u64, elapsed: Duration) -> String {
     let sent = progress.sent_bytes.load(Ordering::Relaxed);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let rate = read as f64 / seconds;
-    // A changed build is read a second time; then what is left cannot be told by what was read.
+    // What is new in a changed build is read a second time; then what is left cannot be told by what was read.
     let left = if read < total && rate > 0.0 {
         format!(", {:.0} s left", (total - read) as f64 / rate)
     } else {

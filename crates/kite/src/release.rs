@@ -1,4 +1,4 @@
-//! Releases of an app on a server: list, promote, roll back, place.
+//! Releases of an app on a server: list, promote, roll back, remove, place.
 
 use std::process::ExitCode;
 
@@ -59,6 +59,14 @@ pub(crate) fn roll_back(server: &Server, app: &str, channel: &str) -> anyhow::Re
     with_server(server, async |api| {
         let path = format!("/v1/apps/{app}/channels/{channel}/rollback");
         show(app, &api.json(Method::POST, &path, None::<&()>).await?);
+        Ok(())
+    })
+}
+
+pub(crate) fn remove(server: &Server, app: &str, release: u32) -> anyhow::Result<ExitCode> {
+    with_server(server, async |api| {
+        api.send(Method::DELETE, &format!("/v1/apps/{app}/releases/{release}")).await?;
+        say::out(&format!("{app}: release {release} is removed."));
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use api::id::NodeId;
 use api::streamer::{EncoderChoice, NetworkSettings};
 use clap::{Args, ValueEnum};
-use node::{Agent, NodeSettings};
+use node::{Agent, Image, NodeSettings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -85,6 +85,8 @@ impl From<EncoderName> for EncoderChoice {
 struct Plan {
     control: control::Settings,
     node: NodeSettings,
+    /// Bytes of the image that the node works in; `None` where it works in the data directory.
+    image_bytes: Option<u64>,
     /// Packages that are left out, and why.
     left_out: Vec<String>,
 }
@@ -143,6 +145,11 @@ fn plan(args: UpArgs, config: &Config) -> anyhow::Result<Plan> {
     let mut node = NodeSettings::new(NodeId::from_uuid(Uuid::now_v7()), data_dir, streamer, network);
     node.store = store;
     node.volume = volume;
+    let image_bytes = config.volume.xfs_gb.map(|gb| u64::from(gb) << 30);
+    if image_bytes.is_some() {
+        node.work_dir = node.data_dir.join("site");
+        node.volume.dir = node.work_dir.join("volume");
+    }
     if let Some(runtime) = args.runtime {
         node.runtime_dir = runtime;
     }
@@ -165,7 +172,7 @@ fn plan(args: UpArgs, config: &Config) -> anyhow::Result<Plan> {
         bail!("stream.min_kbps ({}) is above stream.max_kbps ({})", bitrate.min_kbps, bitrate.max_kbps);
     }
     bitrate.start_kbps = bitrate.start_kbps.clamp(bitrate.min_kbps, bitrate.max_kbps);
-    Ok(Plan { control, node, left_out })
+    Ok(Plan { control, node, image_bytes, left_out })
 }
 
 /// The packages that can be played here, and why others cannot.
@@ -245,7 +252,7 @@ impl Signals {
 }
 
 async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
-    let Plan { control, node, left_out } = plan;
+    let Plan { control, node, image_bytes, left_out } = plan;
     // From the first moment: a signal during the start stops as well.
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let places = node.capacity.sessions;
@@ -263,12 +270,12 @@ async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
         }
     };
     let running = control::serve(control, link, shutdown).await.map_err(with_causes)?;
-    let agent = match Agent::start(node, node_end).await {
-        Ok(agent) => agent,
+    let (image, agent) = match start_node(node, image_bytes, node_end).await {
+        Ok(started) => started,
         Err(error) => {
             stop.send_replace(true);
             running.stopped().await;
-            return Err(with_causes(error));
+            return Err(error);
         }
     };
     announce(running.address(), places, packages, &left_out, &data_dir, web.as_deref());
@@ -279,6 +286,12 @@ async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
     let graceful = async {
         running.stopped().await;
         agent.stop().await;
+        if let Some(Err(error)) = image.map(Image::close) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the image stays mounted; the next start finds it"
+            );
+        }
     };
     tokio::select! {
         () = graceful => Ok(ExitCode::SUCCESS),
@@ -289,6 +302,22 @@ async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(FORCED))
         }
     }
+}
+
+/// Mounts what the node works in, and starts it.
+async fn start_node(
+    node: NodeSettings,
+    image_bytes: Option<u64>,
+    end: api::node::NodeEnd,
+) -> anyhow::Result<(Option<Image>, Agent)> {
+    let image = match image_bytes {
+        None => None,
+        Some(bytes) => {
+            let (file, at) = (node.data_dir.join("site.xfs"), node.work_dir.clone());
+            Some(tokio::task::spawn_blocking(move || Image::open(&file, &at, bytes)).await??)
+        }
+    };
+    Ok((image, Agent::start(node, end).await.map_err(with_causes)?))
 }
 
 fn with_causes(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {

@@ -19,6 +19,7 @@ use api::node::{
     DesiredInstance, InstanceState, ObservedInstance, ObservedSave, OfferFailure, PackageSource, PlayerPresence,
     SaveKind,
 };
+use api::saves::SaveFailure;
 use api::session::EndReason;
 use api::streamer::{FromStreamer, GamepadSettings, StreamStatistics, StreamerSettings, ToStreamer};
 use content::{Use, Volume};
@@ -141,6 +142,7 @@ pub(crate) fn initial(desired: &DesiredInstance) -> ObservedInstance {
         },
         player: PlayerPresence::Awaited,
         saved: None,
+        save_failure: None,
         statistics: None,
     }
 }
@@ -232,11 +234,11 @@ impl Life {
         let settings = Arc::clone(&self.instance.settings);
         let desired = &self.instance.desired;
         let (place, uid) = (self.place.clone(), self.instance.uid);
-        let (min_free, data_dir) = (settings.min_free_disk_mb, settings.data_dir.clone());
+        let (min_free, work_dir) = (settings.min_free_disk_mb, settings.work_dir.clone());
         let home = game::home_source(desired, &self.package);
         let for_values = desired.clone();
         let prepared = tokio::task::spawn_blocking(move || {
-            let free = disk::free_mb(&data_dir).map_err(|error| (EndReason::SandboxFailed, error.to_string()))?;
+            let free = disk::free_mb(&work_dir).map_err(|error| (EndReason::SandboxFailed, error.to_string()))?;
             if free < min_free {
                 return Err((EndReason::DiskFull, format!("{free} MiB are free, {min_free} MiB are needed")));
             }
@@ -310,6 +312,7 @@ impl Life {
                     // The next one comes soon, and the one at the end.
                     Err(error) => {
                         tracing::warn!(instance = %self.id(), error = &error as &dyn std::error::Error, "no checkpoint was made");
+                        self.report_save_failure(error.failure());
                     }
                 }
             }
@@ -320,7 +323,14 @@ impl Life {
     fn report_save(&self, saved: ObservedSave) {
         let (sequence, bytes, settled) = (saved.sequence, saved.bytes, saved.settled);
         tracing::info!(instance = %self.id(), sequence, bytes, kind = ?saved.kind, settled, "save captured");
-        self.observed.send_modify(|observed| observed.saved = Some(saved));
+        self.observed.send_modify(|observed| {
+            observed.saved = Some(saved);
+            observed.save_failure = None;
+        });
+    }
+
+    fn report_save_failure(&self, failure: SaveFailure) {
+        self.observed.send_modify(|observed| observed.save_failure = Some(failure));
     }
 
     /// Captures the save after the game's end and waits until it is a version. False when it is not: then the files are kept.
@@ -337,6 +347,7 @@ impl Life {
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(instance = %self.id(), error = &error as &dyn std::error::Error, "the save was not captured");
+                self.report_save_failure(error.failure());
                 return false;
             }
         }

@@ -14,6 +14,7 @@
 mod agent;
 mod disk;
 mod game;
+mod image;
 mod instance;
 mod leftover;
 mod place;
@@ -23,6 +24,7 @@ mod streamer;
 mod sys;
 
 pub use agent::{Agent, StartError};
+pub use image::{Image, ImageError};
 pub use leftover::Swept;
 pub use settings::{NodeSettings, default_runtime_dir};
 

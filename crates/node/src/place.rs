@@ -1,9 +1,9 @@
 //! The directories of one instance: made before it starts, removed after it ended.
 //!
 //! ```text
-//! DATA/instances/ID/home     the game's home            DATA/logs/ID/    logs, kept for a while after the end
-//! DATA/rescue/ID/            home and layer of an instance whose save did not become a version
-//! DATA/instances/ID/layer    the game's own writes      RUN/ID/          sockets, owned by the streamer
+//! WORK/instances/ID/home     the game's home            DATA/logs/ID/    logs, kept for a while after the end
+//! WORK/rescue/ID/            home and layer of an instance whose save did not become a version
+//! WORK/instances/ID/layer    the game's own writes      RUN/ID/          sockets, owned by the streamer
 //! ```
 
 use std::fs::{self, DirBuilder, Permissions};
@@ -34,7 +34,7 @@ pub(crate) struct Place {
 
 /// Where instances of this agent are.
 pub(crate) fn instances_dir(settings: &NodeSettings) -> PathBuf {
-    settings.data_dir.join("instances")
+    settings.work_dir.join("instances")
 }
 
 pub(crate) fn logs_dir(settings: &NodeSettings) -> PathBuf {
@@ -98,7 +98,7 @@ impl Place {
 
     /// Puts home and layer where no later start removes them; where that is.
     pub(crate) fn rescue(&self, settings: &NodeSettings) -> io::Result<PathBuf> {
-        let rescue = settings.data_dir.join("rescue");
+        let rescue = settings.work_dir.join("rescue");
         create(&rescue, 0o700)?;
         let kept = rescue.join(self.root.file_name().unwrap_or_default());
         fs::rename(&self.root, &kept)?;

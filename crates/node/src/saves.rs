@@ -9,6 +9,7 @@ use std::time::Duration;
 use api::id::ContentId;
 use api::manifest::{Manifest, Placeholder};
 use api::node::{DesiredSaves, ObservedSave, SaveKind};
+use api::saves::SaveFailure;
 use content::saves::{
     Archive, ArchiveError, CaptureError, Captured, Fingerprint, Limits, Pattern, Place, Places, SETTLE, SavePaths,
     capture, capture_stable, fingerprint, restore_save,
@@ -40,6 +41,21 @@ pub(crate) enum SaveError {
     /// A task broke.
     #[error("the work on the save broke: {0}")]
     Broken(String),
+}
+
+impl SaveError {
+    /// As the control plane and the player are told.
+    pub(crate) fn failure(&self) -> SaveFailure {
+        match self {
+            SaveError::Capture(CaptureError::Quota { what: "bytes", limit, found }) => {
+                SaveFailure::Bytes { found: *found, limit: *limit }
+            }
+            SaveError::Capture(CaptureError::Quota { what: "files", limit, found }) => {
+                SaveFailure::Files { found: *found, limit: *limit }
+            }
+            _ => SaveFailure::Other,
+        }
+    }
 }
 
 /// The save of one instance.

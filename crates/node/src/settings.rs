@@ -21,11 +21,13 @@ const UID_RANGES: u32 = 400_000;
 pub struct NodeSettings {
     /// This node.
     pub node: NodeId,
-    /// Homes, private layers and logs. On a file system that can be an overlay's upper layer.
+    /// Logs, and a lock.
     pub data_dir: PathBuf,
+    /// Homes and private layers of instances. On a file system that can be an overlay's upper layer; by default `data_dir`.
+    pub work_dir: PathBuf,
     /// Where releases and saves are kept.
     pub store: StoreSettings,
-    /// The site's volume: releases that instances run from. On the file system of `data_dir`.
+    /// The site's volume: releases that instances run from. On the file system of `work_dir`.
     pub volume: VolumeSettings,
     /// Sockets of running instances. Short (a socket's path ends at 107 bytes) and reachable by every user.
     pub runtime_dir: PathBuf,
@@ -43,7 +45,7 @@ pub struct NodeSettings {
     pub encoder: EncoderChoice,
     /// Sound.
     pub audio: bool,
-    /// Less free space than this on the data directory's disk, in MiB, and no new instance is taken. Default 512.
+    /// Less free space than this on the work directory's disk, in MiB, and no new instance is taken. Default 512.
     pub min_free_disk_mb: u64,
     /// When root: instance `n` runs as `uid_base + n`, `n` below 1000. Nobody else may use these ids: processes that an
     /// instance leaves are found by them.
@@ -65,6 +67,7 @@ impl NodeSettings {
             volume: VolumeSettings::new(data_dir.join("volume")),
             runtime_dir: default_runtime_dir(&data_dir),
             uid_base: UID_BASE + hash_of(&data_dir) % UID_RANGES * 1000,
+            work_dir: data_dir.clone(),
             data_dir,
             streamer_program,
             sandbox_program: None,

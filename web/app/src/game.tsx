@@ -4,9 +4,10 @@ import type { Api, App, StreamSpec } from "@kite-cloud/sdk";
 import { useCallback, useState } from "preact/hooks";
 import { useLoaded } from "./load.ts";
 import { Message } from "./message.tsx";
+import { ofPlayer } from "./mine.ts";
 import { AppPicture, Header } from "./parts.tsx";
 import { PlayPage } from "./play.tsx";
-import type { PlayQuery } from "./route.ts";
+import { follow, type PlayQuery } from "./route.ts";
 import { rates, remember, remembered, resolutions } from "./spec.ts";
 
 interface GamePageProps {
@@ -36,13 +37,19 @@ export function GamePage({ api, name, query }: GamePageProps) {
       const app = state.value;
       const isFixed = query.spec.width !== undefined || query.spec.height !== undefined;
       const spec = chosen ?? (query.autostart ? { ...app.spec.default, ...query.spec } : null);
-      if (spec === null) return <Game app={app} onPlay={setChosen} />;
+      if (spec === null) return <Game api={api} app={app} onPlay={setChosen} />;
       return <PlayPage api={api} app={app} spec={spec} resizable={!isFixed} />;
     }
   }
 }
 
-function Game({ app, onPlay }: { readonly app: App; readonly onPlay: (spec: StreamSpec) => void }) {
+interface GameProps {
+  readonly api: Api;
+  readonly app: App;
+  readonly onPlay: (spec: StreamSpec) => void;
+}
+
+function Game({ api, app, onPlay }: GameProps) {
   const [spec, setSpec] = useState(() => remembered(app));
   const sizes = resolutions(app.spec);
   const frameRates = rates(app.spec);
@@ -101,9 +108,29 @@ function Game({ app, onPlay }: { readonly app: App; readonly onPlay: (spec: Stre
               Play
             </button>
           </form>
+          <SavesLink api={api} app={app.name} />
         </div>
       </main>
     </>
+  );
+}
+
+/** Only where there are some: whoever plays for the first time has nothing to look at. */
+function SavesLink({ api, app }: Pick<GamePageProps, "api"> & { readonly app: string }) {
+  const ask = useCallback(
+    (signal: AbortSignal) => ofPlayer(api, (token) => api.saves(token, { app }, signal)),
+    [api, app],
+  );
+  const [state] = useLoaded(ask);
+  const hasSaves = state.name === "loaded" && (state.value?.saves.length ?? 0) > 0;
+  return (
+    <p class="saves-link">
+      {hasSaves ? (
+        <a class="inline" href={`/saves?app=${app}`} onClick={follow}>
+          Your saves of this game
+        </a>
+      ) : null}
+    </p>
   );
 }
 

@@ -1,7 +1,7 @@
-//! Asking the server, as a hook: loading, loaded or failed, and again.
+//! Asking the server, as hooks: what a page shows, and what a click on it does.
 
 import { ApiError } from "@kite-cloud/sdk";
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
 export type Loaded<Value> =
   | { readonly name: "loading" }
@@ -24,6 +24,30 @@ export function useLoaded<Value>(ask: (signal: AbortSignal) => Promise<Value>): 
     return () => abort.abort();
   }, [ask, attempt]);
   return [state, useCallback(() => setAttempt((before) => before + 1), [])];
+}
+
+/** Does what a click asks for, one thing at a time: `work` ends in what is said of it. */
+export type Do = (busy: string, work: () => Promise<string>) => void;
+
+/** What is being done or how it went, for the page to say; `null` before. A refusal is said as the server says it. */
+export function useDeed(): [string | null, Do] {
+  const [text, setText] = useState<string | null>(null);
+  const isBusy = useRef(false);
+  const run = useCallback((busy: string, work: () => Promise<string>) => {
+    if (isBusy.current) return;
+    isBusy.current = true;
+    setText(busy);
+    work()
+      .catch((error: unknown) => {
+        const { message, remedy } = asApiError(error);
+        return `${message} ${remedy}`;
+      })
+      .then((text) => {
+        isBusy.current = false;
+        setText(text);
+      });
+  }, []);
+  return [text, run];
 }
 
 export function asApiError(error: unknown): ApiError {

@@ -7,6 +7,7 @@ import { GamePage } from "./game.tsx";
 import { Message } from "./message.tsx";
 import { PlaysPage } from "./plays.tsx";
 import { useRoute } from "./route.ts";
+import { SavesPage } from "./saves.tsx";
 import "./style.css";
 
 const api = new Api();
@@ -20,6 +21,8 @@ function Portal() {
       return <GamePage key={route.app} api={api} name={route.app} query={route.query} />;
     case "plays":
       return <PlaysPage api={api} />;
+    case "saves":
+      return <SavesPage key={route.app} api={api} app={route.app} />;
     case "unknown":
       return <Message title="There is nothing here" text="The address may be mistyped." home />;
   }

@@ -3,6 +3,7 @@
 import type { App } from "@kite-cloud/sdk";
 import { useState } from "preact/hooks";
 import { follow } from "./route.ts";
+import { whenText } from "./time.ts";
 
 export function Header() {
   return (
@@ -15,9 +16,17 @@ export function Header() {
         <a href="/plays" onClick={follow}>
           Your plays
         </a>
+        <a href="/saves" onClick={follow}>
+          Your saves
+        </a>
       </nav>
     </header>
   );
+}
+
+/** A time, to the second where `isExact`. */
+export function When({ at, isExact = false }: { readonly at: string; readonly isExact?: boolean }) {
+  return <time dateTime={at}>{whenText(at, isExact)}</time>;
 }
 
 /** A hue of its own for each name, where there is no picture. */

@@ -11,11 +11,14 @@ import {
   type StreamSpec,
 } from "@kite-cloud/sdk";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { ChooseSave } from "./choice.tsx";
+import { InUse } from "./in-use.tsx";
 import { asApiError } from "./load.ts";
 import { Message } from "./message.tsx";
 import { Icon } from "./parts.tsx";
 import { navigate } from "./route.ts";
-import { forgetSession, joinOrCreate } from "./session.ts";
+import { forgetSession } from "./session.ts";
+import { type Progress, plainStart, type Start, startInstead } from "./start.ts";
 
 interface PlayPageProps {
   readonly api: Api;
@@ -25,9 +28,9 @@ interface PlayPageProps {
   readonly resizable: boolean;
 }
 
-type Outcome =
-  | { readonly name: "refused"; readonly error: ApiError }
-  | { readonly name: "ended"; readonly end: Extract<PlayerState, { name: "ended" }> };
+type Ended = { readonly name: "ended"; readonly end: Extract<PlayerState, { name: "ended" }> };
+type Refused = { readonly name: "refused"; readonly error: ApiError };
+type Step = Ended | Refused | { readonly name: "play"; readonly start: Start; readonly before?: Step };
 
 declare global {
   interface Window {
@@ -37,35 +40,89 @@ declare global {
 }
 
 export function PlayPage(props: PlayPageProps) {
-  const { app } = props;
-  const [outcome, setOutcome] = useState<Outcome | null>(null);
-  const again = (): void => setOutcome(null);
-  if (outcome === null) return <Play {...props} onOutcome={setOutcome} />;
-  const { title, text, remedy } =
-    outcome.name === "refused"
-      ? { title: `${app.title} cannot be started`, text: outcome.error.message, remedy: outcome.error.remedy }
-      : { title: endTitle(outcome.end.reason), text: outcome.end.sentence, remedy: undefined };
-  return (
-    <div data-state={outcome.name} data-reason={outcome.name === "ended" ? outcome.end.reason : outcome.error.kind}>
-      <Message title={title} text={text} remedy={remedy} home>
-        <button type="button" class="button primary" onClick={again}>
-          {outcome.name === "refused" ? "Try again" : "Play again"}
-        </button>
-      </Message>
-    </div>
-  );
+  const { api, app, spec, resizable } = props;
+  const request = { app: app.name, spec, resizable };
+  const [step, setStep] = useState<Step>(() => ({ name: "play", start: plainStart(api, request) }));
+  const play = (save?: string): void =>
+    setStep({ name: "play", start: plainStart(api, save === undefined ? request : { ...request, save }) });
+  switch (step.name) {
+    case "play": {
+      const { start, before } = step;
+      const cancel = (): void => (before === undefined ? navigate("/") : setStep(before));
+      return <Play {...props} start={start} onOutcome={setStep} onCancel={cancel} />;
+    }
+    case "ended":
+      return (
+        <div data-state="ended" data-reason={step.end.reason} ref={focusHeading}>
+          <Message title={endTitle(step.end.reason)} text={step.end.sentence} home>
+            <button type="button" class="button primary" onClick={() => play()}>
+              Play again
+            </button>
+          </Message>
+        </div>
+      );
+    case "refused": {
+      const instead = (session: string): void =>
+        setStep({ name: "play", start: startInstead(api, request, session), before: step });
+      return (
+        <div data-state="refused" data-reason={step.error.kind} ref={focusHeading}>
+          <RefusedPage {...props} error={step.error} onPlay={play} onInstead={instead} />
+        </div>
+      );
+    }
+  }
 }
 
-function Play({ api, app, spec, resizable, onOutcome }: PlayPageProps & { onOutcome: (outcome: Outcome) => void }) {
+/** Who cannot see that the page became another hears it, and goes on from there by keyboard. */
+function focusHeading(page: HTMLElement | null): void {
+  const heading = page?.querySelector("h1");
+  if (heading == null) return;
+  heading.tabIndex = -1;
+  heading.focus();
+}
+
+interface RefusedProps extends PlayPageProps {
+  readonly error: ApiError;
+  /** With that version of the save, or with the newest. */
+  readonly onPlay: (save?: string) => void;
+  /** In place of that session. */
+  readonly onInstead: (session: string) => void;
+}
+
+function RefusedPage({ api, app, error, onPlay, onInstead }: RefusedProps) {
+  switch (error.kind) {
+    case "save_conflict":
+      return <ChooseSave api={api} app={app} onPlay={onPlay} />;
+    case "save_in_use":
+      return <InUse api={api} app={app} onPlay={onPlay} onInstead={onInstead} />;
+    default:
+      return (
+        <Message title={`${app.title} cannot be started`} text={error.message} remedy={error.remedy} home>
+          <button type="button" class="button primary" onClick={() => onPlay()}>
+            Try again
+          </button>
+        </Message>
+      );
+  }
+}
+
+interface PlayProps extends PlayPageProps {
+  readonly start: Start;
+  readonly onOutcome: (outcome: Ended | Refused) => void;
+  readonly onCancel: () => void;
+}
+
+function Play({ app, spec, resizable, start, onOutcome, onCancel }: PlayProps) {
   const stage = useRef<HTMLDivElement>(null);
   const [player, setPlayer] = useState<Player | null>(null);
   const [state, setState] = useState<PlayerState["name"]>("connecting");
+  const [progress, setProgress] = useState<Progress | null>(null);
 
   useEffect(() => {
     const abort = new AbortController();
     const { signal } = abort;
-    const start = async (): Promise<void> => {
-      const session = await joinOrCreate(api, { app: app.name, spec, resizable }, signal);
+    const play = async (): Promise<void> => {
+      const session = await start(setProgress, signal);
       if (signal.aborted || stage.current === null) return;
       const created = createPlayer(stage.current, {
         session,
@@ -83,14 +140,14 @@ function Play({ api, app, spec, resizable, onOutcome }: PlayPageProps & { onOutc
       window.kitePlayer = created;
       setPlayer(created);
     };
-    start().catch((error: unknown) => {
+    play().catch((error: unknown) => {
       if (!signal.aborted) onOutcome({ name: "refused", error: asApiError(error) });
     });
     return () => {
       abort.abort();
       delete window.kitePlayer;
     };
-  }, [api, app, spec, resizable, onOutcome]);
+  }, [start, app, spec, resizable, onOutcome]);
 
   useEffect(() => {
     // Going back in the history leaves the game; reloading does not.
@@ -103,9 +160,32 @@ function Play({ api, app, spec, resizable, onOutcome }: PlayPageProps & { onOutc
     <div class="play" data-state={state}>
       <h1 class="hidden">{app.title}</h1>
       <div class="stage" ref={stage}>
-        {player === null ? <p class="starting">Starting {app.title} …</p> : null}
+        {player === null ? <Starting title={app.title} progress={progress} onCancel={onCancel} /> : null}
         {player === null ? null : <Bar player={player} isPlaying={state === "playing"} stage={stage.current} />}
       </div>
+    </div>
+  );
+}
+
+interface StartingProps {
+  readonly title: string;
+  /** What is waited for, when the start takes its time. */
+  readonly progress: Progress | null;
+  readonly onCancel: () => void;
+}
+
+function Starting({ title, progress, onCancel }: StartingProps) {
+  return (
+    <div class="starting">
+      <p role="status">{progress?.text ?? `Starting ${title} …`}</p>
+      {progress === null ? null : (
+        <>
+          <p aria-hidden="true">{Math.floor(progress.waitedMs / 1000)} s</p>
+          <button type="button" class="button" onClick={onCancel}>
+            Cancel
+          </button>
+        </>
+      )}
     </div>
   );
 }

@@ -1,25 +1,20 @@
 //! What the player of this browser played, newest first, and the way to have it forgotten.
 
-import { type Api, ApiError, erasePlayer, knownPlayer, type Play } from "@kite-cloud/sdk";
+import { type Api, erasePlayer, type Play } from "@kite-cloud/sdk";
 import { useCallback, useState } from "preact/hooks";
-import { durationText } from "./duration.ts";
 import { asApiError, useLoaded } from "./load.ts";
 import { Message } from "./message.tsx";
-import { Header } from "./parts.tsx";
+import { ofPlayer } from "./mine.ts";
+import { Header, When } from "./parts.tsx";
 import { follow } from "./route.ts";
+import { durationText } from "./time.ts";
 
 const PAGE = 50;
 
-/** A page of plays; none where nobody is known, here or on the server. Looking makes no player. */
+/** A page of plays; none where nobody is known. */
 async function ask(api: Api, before: string | undefined, signal?: AbortSignal): Promise<readonly Play[]> {
-  const known = knownPlayer({ server: api });
-  if (known === null) return [];
-  try {
-    return (await api.plays(known.token, { before, limit: PAGE }, signal)).plays;
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 401) return [];
-    throw error;
-  }
+  const page = await ofPlayer(api, (token) => api.plays(token, { before, limit: PAGE }, signal));
+  return page?.plays ?? [];
 }
 
 export function PlaysPage({ api }: { readonly api: Api }) {
@@ -67,7 +62,7 @@ function Plays({ api, first, onErased }: PlaysProps) {
     }, failed);
   };
   const erase = (): void => {
-    if (!window.confirm("Forget all your plays here? Nobody can bring them back.")) return;
+    if (!window.confirm("Forget all your plays here, and delete your saves? Nobody can bring them back.")) return;
     setComplaint(null);
     erasePlayer({ server: api }).then(onErased, failed);
   };
@@ -99,8 +94,6 @@ function Plays({ api, first, onErased }: PlaysProps) {
   );
 }
 
-const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-
 function Row({ play }: { readonly play: Play }) {
   const started = new Date(play.started_at);
   const end = play.ended_at == null ? null : new Date(play.ended_at);
@@ -116,7 +109,7 @@ function Row({ play }: { readonly play: Play }) {
         )}
       </h2>
       <p class="quiet">
-        <time dateTime={play.started_at}>{WHEN.format(started)}</time>
+        <When at={play.started_at} />
         {" · "}
         {end === null ? "running now" : durationText(end.getTime() - started.getTime())}
       </p>

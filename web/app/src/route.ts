@@ -1,4 +1,4 @@
-//! Addresses: `/` is the catalogue, `/play/{app}` a game, `/plays` what was played.
+//! Addresses: `/` is the catalogue, `/play/{app}` a game, `/plays` what was played, `/saves?app={app}` what of it is kept.
 
 import type { StreamSpec } from "@kite-cloud/sdk";
 import { useEffect, useState } from "preact/hooks";
@@ -7,6 +7,8 @@ export type Route =
   | { readonly name: "catalogue" }
   | { readonly name: "game"; readonly app: string; readonly query: PlayQuery }
   | { readonly name: "plays" }
+  /** `app` is `null` for the saves of all games. */
+  | { readonly name: "saves"; readonly app: string | null }
   | { readonly name: "unknown" };
 
 /** `?autostart=1&width=1280&height=720&fps=60`: plays at once; a size that is given stays, whatever the window's is. */
@@ -15,11 +17,19 @@ export interface PlayQuery {
   readonly spec: Partial<StreamSpec>;
 }
 
+/** Names of apps. */
+const APP = /^[a-z0-9-]{1,40}$/;
+
 export function parseRoute(path: string, search: string): Route {
   if (path === "/") return { name: "catalogue" };
   if (/^\/plays\/?$/.test(path)) return { name: "plays" };
-  const app = /^\/play\/([a-z0-9-]{1,40})\/?$/.exec(path)?.[1];
-  return app === undefined ? { name: "unknown" } : { name: "game", app, query: parseQuery(search) };
+  if (/^\/saves\/?$/.test(path)) return { name: "saves", app: appOf(new URLSearchParams(search).get("app")) };
+  const app = appOf(/^\/play\/([^/]+)\/?$/.exec(path)?.[1] ?? null);
+  return app === null ? { name: "unknown" } : { name: "game", app, query: parseQuery(search) };
+}
+
+function appOf(name: string | null): string | null {
+  return name !== null && APP.test(name) ? name : null;
 }
 
 function parseQuery(search: string): PlayQuery {

@@ -27,7 +27,12 @@ function store(app: string, session: TabSession): void {
   }
 }
 
+/** The last session of each app that this page had. */
+const last = new Map<string, TabSession>();
+
 export function forgetSession(app: string): void {
+  const session = stored(app);
+  if (session !== null) last.set(app, session);
   try {
     sessionStorage.removeItem(KEY + app);
   } catch {
@@ -38,13 +43,28 @@ export function forgetSession(app: string): void {
 /** @throws ApiError */
 export async function joinOrCreate(api: Api, request: CreateSession, signal: AbortSignal): Promise<TabSession> {
   const before = stored(request.app);
-  if (before !== null && (await isAlive(api, before, signal))) return before;
+  if (before !== null) {
+    if (await isAlive(api, before, signal)) return before;
+    forgetSession(request.app);
+  }
   const player = await ensurePlayer({ server: api }, signal);
   const { session, token, link, whep } = await api.createSession(request, signal, player?.token);
   const created = { id: session.id, token, link, whep };
   if (signal.aborted) api.endSession(created.id, token).catch(() => {});
   else store(request.app, created);
   return created;
+}
+
+/** True while the session that this page had last is being stopped: it writes its save. */
+export async function isEnding(api: Api, app: string, signal: AbortSignal): Promise<boolean> {
+  const session = last.get(app);
+  if (session === undefined) return false;
+  try {
+    return (await api.session(session.id, session.token, signal)).state.state === "stopping";
+  } catch (error) {
+    if (error instanceof ApiError) return false;
+    throw error;
+  }
 }
 
 async function isAlive(api: Api, { id, token }: TabSession, signal: AbortSignal): Promise<boolean> {

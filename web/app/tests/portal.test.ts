@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,6 +6,7 @@ import type { Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type Bench, startBench, until } from "../../sdk/tests/dom/browser.ts";
+import { problem } from "../../sdk/tests/dom/problem.ts";
 import { TestSession } from "../../sdk/tests/dom/server.ts";
 import { APPS } from "./apps.ts";
 
@@ -27,6 +28,8 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   bench.server.apps = APPS;
+  bench.server.saves.versions = [];
+  bench.server.refusals.length = 0;
   await open({ width: 1280, height: 720 });
 });
 afterEach(async () => {
@@ -100,8 +103,8 @@ describe("the catalogue", () => {
   test("can be used by keyboard alone", async () => {
     await go("/");
     await page.getByRole("heading", { name: "Doom: FreeDM" }).waitFor();
-    // The brand, "Your plays", the first game.
-    for (let tab = 0; tab < 3; tab++) await page.keyboard.press("Tab");
+    // The brand, "Your plays", "Your saves", the first game.
+    for (let tab = 0; tab < 4; tab++) await page.keyboard.press("Tab");
     await page.keyboard.press("Enter");
     await page.getByRole("button", { name: "Play" }).waitFor();
     expect(new URL(page.url()).pathname).toBe("/play/armagetronad");
@@ -226,21 +229,21 @@ describe("a play", () => {
   });
 });
 
+const lastSession = (): TestSession | undefined => [...bench.server.sessions.values()].at(-1);
+
+/** Plays once, and leaves. */
+async function playOnce(): Promise<void> {
+  await go("/play/chocolate-doom?autostart=1");
+  await isPlaying();
+  await page.getByRole("button", { name: "Leave the game" }).click();
+  await page.getByRole("heading", { name: "Games" }).waitFor();
+  await until(
+    () => lastSession()?.session.state.state,
+    (state) => state === "ended",
+  );
+}
+
 describe("your plays", () => {
-  const start = "/play/chocolate-doom?autostart=1";
-
-  /** Plays once, and leaves. */
-  async function playOnce(): Promise<void> {
-    await go(start);
-    await isPlaying();
-    await page.getByRole("button", { name: "Leave the game" }).click();
-    await page.getByRole("heading", { name: "Games" }).waitFor();
-    await until(
-      () => [...bench.server.sessions.values()].at(-1)?.session.state.state,
-      (state) => state === "ended",
-    );
-  }
-
   test("are none before the first, and looking makes no player", async () => {
     const before = bench.server.players.size;
     await go("/");
@@ -274,7 +277,7 @@ describe("your plays", () => {
   test("come in pages, and fit a phone", async () => {
     await open({ width: 390, height: 844 }, true);
     await playOnce();
-    const last = [...bench.server.sessions.values()].at(-1);
+    const last = lastSession();
     for (let number = 0; number < 60; number++) {
       const older = new TestSession("gone-game", { width: 1280, height: 720, frames_per_second: 60 });
       older.player = last?.player ?? null;
@@ -298,5 +301,177 @@ describe("your plays", () => {
     page.on("dialog", (dialog) => dialog.accept());
     await page.getByRole("button", { name: "Forget my plays" }).click();
     await page.getByText("A session of this player has not ended yet.").waitFor();
+  });
+});
+
+const GAME = "chocolate-doom";
+const fits = (): Promise<boolean> => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+
+describe("a save that went on in several ways", () => {
+  test("is chosen by the player, and played with", async () => {
+    await playOnce();
+    const { saves } = bench.server;
+    saves.add(GAME, { is_newest: false });
+    const [older] = [
+      saves.add(GAME, { session: lastSession()?.session.id ?? null }),
+      saves.add(GAME, { bytes: 123_456 }),
+    ];
+    bench.server.refusals.push(problem(409, "save_conflict", "Your save went on in several ways."));
+    await page.getByRole("link", { name: "Doom: FreeDM" }).click();
+    await page.getByRole("button", { name: "Play" }).click();
+    await page.getByRole("heading", { name: "Which save do you go on with?" }).waitFor();
+    expect(await page.evaluate(() => document.activeElement?.tagName)).toBe("H1");
+    expect(await page.locator("[data-state]").getAttribute("data-reason")).toBe("save_conflict");
+    const rows = page.getByRole("listitem");
+    await until(
+      () => rows.count(),
+      (count) => count === 2,
+    );
+    expect(await rows.last().textContent()).toContain("when the game ended · under a minute of play · 0 bytes");
+    await look("choice");
+    // The link to the saves, then a button each.
+    for (let tab = 0; tab < 3; tab++) await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await isPlaying();
+    expect(bench.server.wishes.at(-1)).toMatchObject({ app: GAME, save: older?.id });
+  });
+});
+
+describe("a save that is in use", () => {
+  const inUse = problem(409, "save_in_use", "Your session of this game is running.");
+
+  /** The game runs elsewhere, and is refused here. */
+  async function refused(): Promise<TestSession | undefined> {
+    await go(`/play/${GAME}?autostart=1`);
+    await isPlaying();
+    const elsewhere = lastSession();
+    await page.evaluate(() => sessionStorage.clear());
+    bench.server.refusals.push(inUse);
+    await page.reload();
+    await page.getByRole("heading", { name: "Doom: FreeDM is running elsewhere" }).waitFor();
+    await page.getByText(/since .* \(under a minute\)/).waitFor();
+    return elsewhere;
+  }
+
+  test("is taken over: the other play ends, and its save is waited for", async () => {
+    const elsewhere = await refused();
+    await look("in-use");
+    bench.server.refusals.push(inUse, inUse);
+    await page.getByRole("button", { name: "End it there and play here" }).click();
+    await page.getByText("The other play is being saved …").waitFor();
+    await look("take-over");
+    await isPlaying();
+    expect(elsewhere?.session.state.state).toBe("ended");
+    expect(lastSession()).not.toBe(elsewhere);
+  });
+
+  test("is not waited for any more when the player says so, nor where it is free", async () => {
+    await refused();
+    bench.server.refusals.push(...Array.from({ length: 60 }, () => inUse));
+    await page.getByRole("button", { name: "End it there and play here" }).click();
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await page.getByText("It has ended meanwhile.").waitFor();
+    bench.server.refusals.length = 0;
+    await page.getByRole("button", { name: "Try again" }).click();
+    await isPlaying();
+  });
+
+  test("by the play that was just left here is waited for without a word", async () => {
+    await go(`/play/${GAME}?autostart=1`);
+    await isPlaying();
+    const left = lastSession();
+    if (left !== undefined) {
+      left.leave = () => left.become({ state: "stopping", reason: "player_left" }, "It is being stopped.");
+    }
+    await page.getByRole("button", { name: "Leave the game" }).click();
+    bench.server.refusals.push(inUse, inUse);
+    await page.getByRole("link", { name: "Doom: FreeDM" }).click();
+    await page.getByRole("button", { name: "Play" }).click();
+    await page.getByText("Your last play is being saved …").waitFor();
+    await isPlaying();
+    expect(lastSession()).not.toBe(left);
+  });
+});
+
+describe("your saves", () => {
+  test("are none before the first, and looking makes no player", async () => {
+    const before = bench.server.players.size;
+    await go("/");
+    await page.getByRole("link", { name: "Your saves" }).click();
+    await page.getByRole("heading", { name: "No saves yet" }).waitFor();
+    await look("no-saves");
+    expect(bench.server.players.size).toBe(before);
+  });
+
+  test("are downloaded, gone back to, brought and deleted", async () => {
+    await playOnce();
+    const { saves } = bench.server;
+    const first = saves.add(GAME, { is_newest: false }, "first");
+    saves.add("gone-game");
+    saves.add(GAME, {}, "second");
+    await page.getByRole("link", { name: "Doom: FreeDM" }).click();
+    await page.getByRole("link", { name: "Your saves of this game" }).click();
+    await page.getByRole("heading", { name: "Your saves" }).waitFor();
+    expect(new URL(page.url()).search).toBe(`?app=${GAME}`);
+    await page.getByRole("link", { name: "All your saves" }).click();
+    await page.getByRole("heading", { name: "gone-game" }).waitFor();
+    const doom = page.locator(`[data-app="${GAME}"]`);
+    const rows = doom.getByRole("listitem");
+    await look("saves");
+
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      doom.locator(`[data-version="${first.id}"]`).getByRole("button", { name: "Download" }).click(),
+    ]);
+    expect(download.suggestedFilename()).toMatch(/^chocolate-doom-.*\.tar$/);
+    expect(await readFile(await download.path(), "utf8")).toBe("first");
+
+    page.on("dialog", (dialog) => dialog.accept());
+    expect(await rows.first().getByRole("button", { name: "Go back to this" }).count()).toBe(0);
+    await rows.last().getByRole("button", { name: "Go back to this" }).click();
+    await page.getByText(/The next play begins with the save of/).waitFor();
+    expect(await rows.count()).toBe(3);
+    expect(await rows.first().textContent()).toContain("Newest");
+
+    const chosen = { name: "mine.tar", mimeType: "application/x-tar" };
+    await doom.getByLabel("Bring a save").setInputFiles({ ...chosen, buffer: Buffer.from("third") });
+    await page.getByText("“mine.tar” was brought.").waitFor();
+    expect(await rows.count()).toBe(4);
+    await doom.getByLabel("Bring a save").setInputFiles({ ...chosen, buffer: Buffer.from("") });
+    await page.getByText("This is no archive. Try something else.").waitFor();
+
+    await doom.getByRole("button", { name: "Delete all saves of this game" }).click();
+    await page.getByText("The saves are deleted.").waitFor();
+    expect(await doom.count()).toBe(0);
+    expect(saves.versions.map(({ app }) => app)).toEqual(["gone-game"]);
+    expect(complaints.filter((text) => !text.includes("422"))).toEqual([]);
+  });
+
+  test("of hundreds show the newest, and fit a narrow phone", async () => {
+    await open({ width: 320, height: 640 }, true);
+    await playOnce();
+    bench.server.saves.add(GAME);
+    for (let number = 0; number < 24; number++) bench.server.saves.add(GAME, { is_newest: number === 23 });
+    await go(`/saves?app=${GAME}`);
+    const rows = page.getByRole("listitem");
+    await until(
+      () => rows.count(),
+      (count) => count === 11,
+    );
+    expect(await rows.last().textContent(), "the oldest is one of the newest").toContain("Newest");
+    await page.getByRole("button", { name: "Show older saves" }).click();
+    expect(await rows.count()).toBe(21);
+    expect(await fits()).toBe(true);
+    await look("saves-phone");
+  });
+
+  test("are brought also by who never played here", async () => {
+    const before = bench.server.players.size;
+    await go(`/saves?app=${GAME}`);
+    const archive = { name: "mine.tar", mimeType: "application/x-tar", buffer: Buffer.from("mine") };
+    await page.getByLabel("Bring a save").setInputFiles(archive);
+    await page.getByText("“mine.tar” was brought.").waitFor();
+    expect(bench.server.players.size).toBe(before + 1);
+    expect(await page.getByRole("listitem").count()).toBe(1);
   });
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { durationText } from "../src/duration.ts";
 import { parseRoute } from "../src/route.ts";
 import { rates, resolutions } from "../src/spec.ts";
+import { durationText } from "../src/time.ts";
 
 test.each([
   ["/", "", { name: "catalogue" }],
@@ -19,6 +19,9 @@ test.each([
   ["/plays", "", { name: "plays" }],
   ["/plays/", "", { name: "plays" }],
   ["/plays/7", "", { name: "unknown" }],
+  ["/saves", "", { name: "saves", app: null }],
+  ["/saves/", "?app=doom-2", { name: "saves", app: "doom-2" }],
+  ["/saves", "?app=../x", { name: "saves", app: null }],
   ["/play/Doom", "", { name: "unknown" }],
   ["/play/", "", { name: "unknown" }],
   ["/elsewhere", "", { name: "unknown" }],

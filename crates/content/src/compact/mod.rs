@@ -293,12 +293,12 @@ fn stored(places: &[Place]) -> u64 {
 /// Adds chunks to a pack; the packs that became full of it.
 fn fill(mut packer: Packer, stored: &Stored) -> Result<(Packer, Vec<Pack>), StoreError> {
     let mut full = Vec::new();
-    for chunk in stored.verbatim() {
-        let (place, bytes) = chunk?;
-        packer.add_stored(place.id, place.length(), bytes);
+    stored.each(|place, stored, _bytes| {
+        packer.add_stored(place.id, place.length(), stored);
         if packer.is_full() {
             full.push(packer.finish());
         }
-    }
+        Ok::<(), StoreError>(())
+    })?;
     Ok((packer, full))
 }

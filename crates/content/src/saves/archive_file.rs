@@ -112,7 +112,7 @@ impl SaveContent {
                     let modified_s = i64::try_from(header.mtime()?).unwrap_or(0);
                     let size = entry.size();
                     let mut pieces = Vec::new();
-                    for chunk in Cutter::new(entry.take(size)) {
+                    for chunk in Cutter::new(entry.take(size), size) {
                         let Chunk { id, bytes } = chunk?;
                         pieces.push(Piece::Chunk { id, length: u32::try_from(bytes.len()).unwrap_or(u32::MAX) });
                         chunks.insert(id, bytes);

@@ -15,7 +15,7 @@ use crate::patch::PatchError;
 use crate::root::Root;
 use crate::signature::{Fineness, Signature};
 use crate::store::{Store, StoreError};
-use crate::stored::unpack;
+use crate::stored::Unpacker;
 use crate::tree::{EntryKind, Piece, Tree};
 
 /// Most chunks whose signatures one request gets: 64 MB of chunks to read, 1 MB of signatures.
@@ -152,6 +152,7 @@ impl Upload {
 
     fn check(&self, parcel: &[u8], old: &HashMap<ChunkId, Vec<u8>>) -> Result<Received, ReceiveError> {
         let mut packer = Packer::new().map_err(ReceiveError::Memory)?;
+        let mut unpacker = Unpacker::new().map_err(ReceiveError::Memory)?;
         let mut packs = Vec::new();
         let (mut refused, mut seen) = (Vec::new(), std::collections::HashSet::new());
         for item in Parcel::open(parcel)? {
@@ -159,7 +160,9 @@ impl Upload {
             let is_new = self.kept(item.id).is_none() && seen.insert(item.id);
             match item.body {
                 Body::Whole(stored) => {
-                    unpack(item.id, item.length, stored).map_err(|damaged| ReceiveError::Damaged(damaged.0))?;
+                    unpacker
+                        .unpack(item.id, item.length, stored)
+                        .map_err(|damaged| ReceiveError::Damaged(damaged.0))?;
                     if is_new {
                         packer.add_stored(item.id, item.length, stored);
                     }

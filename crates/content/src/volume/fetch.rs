@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
@@ -21,6 +23,9 @@ use crate::tree::Tree;
 
 /// Packs whose indexes are read at the same time.
 const INDEXES_AT_ONCE: usize = 16;
+
+/// How often the disk is told to write what came: half a second of a fast disk's work.
+const FLUSH_PERIOD: Duration = Duration::from_millis(500);
 
 /// Everything that the threads of one fetch share.
 struct Job {
@@ -161,6 +166,7 @@ async fn fill(job: &Arc<Job>) -> Result<(), VolumeError> {
         Ok(left)
     });
     let left = left.await?;
+    let flushing = Flushing::start(job);
     let parallel = job.volume.shared.settings.parallel.max(1);
     let fetches = futures_util::stream::iter(0..job.plan.packs.len()).map(|index| {
         let (pack, places) = &job.plan.packs[index];
@@ -168,7 +174,27 @@ async fn fill(job: &Arc<Job>) -> Result<(), VolumeError> {
     });
     // To the end of each that was begun: nothing may write or report any more when this has failed.
     fetches.buffer_unordered(parallel).collect::<Vec<_>>().await.into_iter().collect::<Result<(), _>>()?;
+    drop(flushing);
     if left.is_empty() { Ok(()) } else { fetch_left(job, &left).await }
+}
+
+/// Has the disk write while the processor works: else all of it would be waited for at the end. Goes on until this is dropped.
+struct Flushing {
+    _until: std::sync::mpsc::Sender<()>,
+}
+
+impl Flushing {
+    fn start(job: &Arc<Job>) -> Flushing {
+        let (until, over) = std::sync::mpsc::channel::<()>();
+        let job = Arc::clone(job);
+        tokio::task::spawn_blocking(move || {
+            while over.recv_timeout(FLUSH_PERIOD) == Err(RecvTimeoutError::Timeout) {
+                // What fails here fails at the end as well, where it is told.
+                let _told_later = job.files.flush();
+            }
+        });
+        Flushing { _until: until }
+    }
 }
 
 /// Copies from an elder release what is as it has to be; the rest is left for the store.
@@ -222,11 +248,11 @@ async fn fetch_checked(job: &Arc<Job>, pack: PackId, wanted: &[Place]) -> Result
         let writing = Arc::clone(job);
         let written = blocking(move || {
             let mut writer = Writer::new(&writing.files, &writing.tree, &writing.plan);
-            for chunk in stored.chunks() {
-                let chunk = chunk?;
-                let written = writer.write(chunk.id, &chunk.bytes)?;
+            stored.each(|place, _stored, bytes| {
+                let written = writer.write(place.id, bytes)?;
                 writing.bytes_done.fetch_add(written, Ordering::Relaxed);
-            }
+                Ok::<(), VolumeError>(())
+            })?;
             writing.report();
             Ok(())
         });
@@ -247,8 +273,7 @@ fn finish(job: &Job, dir: &Path, present: Option<&Path>) -> Result<(), VolumeErr
     job.files.finish(&job.tree, &job.plan)?;
     job.files.remove_strangers(&job.tree)?;
     space::write_bytes(dir, job.bytes_total).map_err(failed(dir))?;
-    let opened = fs::File::open(dir).map_err(failed(dir))?;
-    rustix::fs::syncfs(&opened).map_err(|errno| failed(dir)(errno.into()))?;
+    job.files.flush().map_err(failed(dir))?;
     if let Some(present) = present {
         fs::rename(dir, present).map_err(failed(present))?;
         let parent: PathBuf = present.parent().unwrap_or(present).to_owned();

@@ -41,6 +41,11 @@ impl Files {
         Ok(Files { root: root.map_err(|errno| VolumeError::disk(&dir.display())(errno.into()))? })
     }
 
+    /// Everything that was written, to the disk.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.root)?)
+    }
+
     /// Makes the directories; what is in the way and is none is removed.
     pub(super) fn make_directories(&self, tree: &Tree) -> Result<(), VolumeError> {
         for Entry { path, kind } in tree.entries() {

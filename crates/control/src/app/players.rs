@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use api::id::PlayerId;
 use api::problem::{Problem, ProblemKind};
-use api::rest::{CreatedPlayer, DEFAULT_PLAYS, MAX_PLAYS, Play, PlayList, PlaysPage};
-use api::session::SessionState;
+use api::rest::{CreatedPlayer, DEFAULT_PLAYS, MAX_PLAYS, Play, PlayList, PlaysPage, Session};
+use api::session::{EndReason, SessionState};
 use tracing::info;
 use uuid::Uuid;
 
@@ -65,6 +65,15 @@ impl Plane {
         }
     }
 
+    /// Ends a session of a player's, wherever it is played. Asking again changes nothing.
+    pub(crate) async fn end_session_of(&self, player: PlayerId, id: &str) -> Result<Session, Problem> {
+        let unknown = || ProblemKind::SessionUnknown.because("You have no session of this id.");
+        let id = id.parse().map_err(|_no_id| unknown())?;
+        let record = self.store.session(id).await.map_err(broken)?;
+        let record = record.filter(|record| record.player_id == Some(player)).ok_or_else(unknown)?;
+        self.end_session(&record, EndReason::PlayerLeft).await
+    }
+
     /// A page of what a player played.
     pub(crate) async fn plays(&self, player: PlayerId, page: PlaysPage) -> Result<PlayList, Problem> {
         let limit = page.limit.unwrap_or(DEFAULT_PLAYS);
@@ -102,6 +111,6 @@ fn play(record: &SessionRecord, catalogue: &Catalogue) -> Play {
         ended_at: end.map(|(at, _, _)| at),
         reason: end.map(|(_, reason, _)| reason),
         party: end.map(|(_, _, party)| party),
-        sentence: record.state.sentence().to_owned(),
+        sentence: record.sentence(),
     }
 }

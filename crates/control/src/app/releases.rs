@@ -13,7 +13,7 @@ use super::catalogue::{self, Picture, Released, Source, media_type};
 use super::token::new_tenant_token;
 use super::uploads::channel_name;
 use super::{Plane, broken, no_randomness, now};
-use crate::store::{ChannelRecord, Owner, ReleaseRecord};
+use crate::store::{ChannelRecord, Owner, ReleaseRecord, ReleaseRemoval};
 
 /// Whose the operator's own apps are. No tenant can be called so: the name has a character too many.
 pub(crate) const OPERATOR_TENANT: &str = "@operator";
@@ -128,6 +128,27 @@ impl Plane {
         let channels = self.store.channels().await.map_err(broken)?;
         let releases = self.store.releases_of(&name).await.map_err(broken)?;
         Ok(ReleaseList { releases: releases.iter().map(|record| view(record, &channels)).collect() })
+    }
+
+    /// Removes a release that nobody needs any more.
+    pub(crate) async fn remove_release(&self, caller: &Caller, app: &str, number: &str) -> Result<(), Problem> {
+        let record = self.own_release(caller, app, number).await?;
+        let (app, release) = (&record.app, record.number);
+        match self.store.remove_release(app, release).await.map_err(broken)? {
+            ReleaseRemoval::Done => {}
+            ReleaseRemoval::Pointed(channels) => {
+                return Err(ProblemKind::ReleaseInUse
+                    .because(format!("Release {release} of `{app}` is what {} points to.", channels.join(" and "))));
+            }
+            ReleaseRemoval::Played(sessions) => {
+                return Err(ProblemKind::ReleaseInUse
+                    .because(format!("{sessions} sessions play release {release} of `{app}`.")));
+            }
+        }
+        info!(%app, release, "release removed");
+        self.refresh_catalogue().await?;
+        self.coordinator.want();
+        Ok(())
     }
 
     /// An app's channels.

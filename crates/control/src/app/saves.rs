@@ -96,8 +96,7 @@ impl Plane {
     async fn version(&self, player: PlayerId, id: &str) -> Result<SaveRecord, Problem> {
         let unknown = || ProblemKind::SaveUnknown.because("You have no such version of a save.");
         let id: SaveId = id.parse().map_err(|_no_id| unknown())?;
-        let (records, _) = self.store.saves(player, None).await.map_err(broken)?;
-        records.into_iter().find(|record| record.id == id).ok_or_else(unknown)
+        self.store.save_of(player, id).await.map_err(broken)?.ok_or_else(unknown)
     }
 
     /// Goes back to a version: a new one with the same files, after all of the newest.

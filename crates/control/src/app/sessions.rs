@@ -84,6 +84,7 @@ impl Plane {
             state: SessionState::Reserved,
             observed: false,
             first_frame: false,
+            unsaved: None,
             revision: 1,
             created_at,
             changed_at: created_at,

@@ -173,6 +173,26 @@ pub(super) async fn releases(
     Ok(JsonOut(edge.plane.releases(&caller, &app).await?))
 }
 
+/// Removes a release. Refused while a channel points to it or somebody plays it. Its number is never given again.
+#[utoipa::path(delete, path = "/v1/apps/{app}/releases/{release}", operation_id = "remove_release", tag = "content",
+    params(
+        ("app" = AppName, Path, description = "The app's name."),
+        ("release" = u32, Path, description = "The release's number."),
+    ),
+    security(("operator_token" = []), ("tenant_token" = [])),
+    responses(
+        (status = 204, description = "It is removed; the store forgets what nothing else needs within two days."),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn remove_release(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Params((app, release)): Params<(String, String)>,
+) -> Result<StatusCode, Refusal> {
+    edge.plane.remove_release(&caller, &app, &release).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// An app's channels.
 #[utoipa::path(get, path = "/v1/apps/{app}/channels", operation_id = "channels", tag = "content",
     params(("app" = AppName, Path, description = "The app's name.")),

@@ -1,8 +1,8 @@
 //! Players: create, look, erase, and what was played. `me` is the player whose token is sent.
 
-use api::id::PlayerId;
+use api::id::{PlayerId, SessionId};
 use api::problem::Problem;
-use api::rest::{CreatedPlayer, PlayList, Player, PlaysPage};
+use api::rest::{CreatedPlayer, PlayList, Player, PlaysPage, Session};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -72,6 +72,22 @@ pub(super) async fn my_plays(
     QueryIn(page): QueryIn<PlaysPage>,
 ) -> Result<JsonOut<PlayList>, Refusal> {
     Ok(JsonOut(edge.plane.plays(own_player(&caller)?.id, page).await?))
+}
+
+/// Ends a session of the player whose token is sent, wherever it is played: so that it can be gone on with here.
+#[utoipa::path(delete, path = "/v1/players/me/sessions/{id}", operation_id = "end_my_session", tag = "players",
+    params(("id" = SessionId, Path, description = "The session's id.")),
+    security(("player_token" = [])),
+    responses(
+        (status = 200, description = "The session as it is now: stopping or ended.", body = Session),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn end_my_session(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Params(id): Params<String>,
+) -> Result<JsonOut<Session>, Refusal> {
+    Ok(JsonOut(edge.plane.end_session_of(own_player(&caller)?.id, &id).await?))
 }
 
 /// One player, for the operator.

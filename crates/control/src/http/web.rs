@@ -57,7 +57,7 @@ pub(super) fn router(web_dir: Option<&Path>) -> Router<Edge> {
 }
 
 fn pages(page: MethodRouter<Edge, Infallible>) -> Router<Edge> {
-    let pages = Router::new().route("/", page.clone()).route("/plays", page.clone());
+    let pages = Router::new().route("/", page.clone()).route("/plays", page.clone()).route("/saves", page.clone());
     pages.route("/play", page.clone()).route("/play/{*rest}", page)
 }
 
@@ -66,7 +66,7 @@ fn top_level(dir: &Path) -> Vec<String> {
     let plain = |name: &String| {
         !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     };
-    let reserved = ["v1", "play", "plays", "healthz", "openapi.json"];
+    let reserved = ["v1", "play", "plays", "saves", "healthz", "openapi.json"];
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(plain).filter(|name| !reserved.contains(&name.as_str())).collect();

@@ -9,7 +9,6 @@ pub(crate) mod session;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::clock::UtcTime;
 use api::id::SessionId;
 use api::node::{InstanceState, ObservedInstance};
 use api::rest::SessionStatistics;
@@ -34,9 +33,6 @@ const FORGET_PERIOD: Duration = Duration::from_secs(3600);
 /// How long a save may take after the game's end: longer than the node tries, so that the node's word counts.
 const ARCHIVE_LIMIT: Duration = Duration::from_secs(90);
 
-/// How often the content store is collected. What is not needed stays a day in any case.
-const COLLECT_PERIOD: Duration = Duration::from_secs(6 * 3600);
-
 /// How long an upload may rest before it is given up: a push that broke on a Friday goes on at the Monday after.
 const UPLOAD_REST: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -49,10 +45,9 @@ pub(crate) async fn run(plane: Arc<Plane>, mut stop: Stop) {
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut forgotten_at: Option<Instant> = None;
-    // Not at the start, when everybody comes back.
-    let mut collected_at = Some(Instant::now());
+    let mut kept_at = Instant::now();
     // Ends with this task.
-    let mut collecting = tokio::task::JoinSet::new();
+    let mut keeping = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             () = stop.raised() => return,
@@ -67,12 +62,12 @@ pub(crate) async fn run(plane: Arc<Plane>, mut stop: Stop) {
             forgotten_at = Some(Instant::now());
             forget(&plane).await;
         }
-        if collected_at.is_none_or(|at| at.elapsed() >= COLLECT_PERIOD) {
-            collected_at = Some(Instant::now());
+        while keeping.try_join_next().is_some() {}
+        if keeping.is_empty() && kept_at.elapsed() >= plane.settings.keeper_period {
+            kept_at = Instant::now();
             // Hours, for a large store: beside everything else.
-            collecting.spawn(collect(Arc::clone(&plane)));
+            keeping.spawn(keep(Arc::clone(&plane)));
         }
-        while collecting.try_join_next().is_some() {}
     }
 }
 
@@ -201,11 +196,9 @@ fn log_detail(record: &SessionRecord, instance: Option<&ObservedInstance>) {
     }
 }
 
-/// Gives up uploads that nobody went on with, and removes what nothing needs.
-async fn collect(plane: Arc<Plane>) {
-    let rest = i64::try_from(UPLOAD_REST.as_millis()).unwrap_or(i64::MAX);
-    let before = api::clock::UtcTime::from_unix_ms(now().unix_ms().saturating_sub(rest));
-    match plane.store.forget_uploads_before(before).await {
+/// Gives up uploads that nobody went on with, removes what nothing needs, and writes anew what is little needed.
+async fn keep(plane: Arc<Plane>) {
+    match plane.store.forget_uploads_before(now().minus(UPLOAD_REST)).await {
         Ok(0) => {}
         Ok(uploads) => info!(uploads, "uploads given up"),
         Err(error) => error!(error = &error as &dyn std::error::Error, "uploads could not be given up"),
@@ -216,16 +209,20 @@ async fn collect(plane: Arc<Plane>) {
         Err(keeper::KeeperError::Collect(content::CollectError::NothingLive)) => {}
         Err(error) => warn!(error = &error as &dyn std::error::Error, "the content store could not be collected"),
     }
+    match keeper::compact_with(dir, &plane.store, store, content::CompactOptions::default()).await {
+        Ok(content::Compacted { roots_replaced: 0, .. }) => {}
+        // Sessions that start now have to be told the new roots.
+        Ok(_) => match plane.refresh_catalogue().await {
+            Ok(()) => plane.coordinator.want(),
+            Err(problem) => error!(detail = problem.detail, "the catalogue does not know of a compaction"),
+        },
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "the content store could not be compacted"),
+    }
 }
 
 async fn forget(plane: &Plane) {
-    let now = now().unix_ms();
-    let before = |kept: Duration| {
-        let ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
-        UtcTime::from_unix_ms(now.saturating_sub(ms))
-    };
-    let limits = &plane.settings.limits;
-    let (history, plays) = (before(limits.history), before(limits.plays));
+    let (now, limits) = (now(), &plane.settings.limits);
+    let (history, plays) = (now.minus(limits.history), now.minus(limits.plays));
     match plane.store.forget_ended_before(history, plays).await {
         Ok(0) => {}
         Ok(sessions) => info!(sessions, "ended sessions forgotten"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use api::clock::UtcTime;
 use api::node::{InstanceState, ObservedInstance, PlayerPresence};
+use api::saves::SaveFailure;
 use api::session::{EndReason, PrepareStage, SessionState};
 
 use crate::store::SessionRecord;
@@ -118,6 +119,7 @@ fn enter(record: &mut SessionRecord, state: SessionState, now: UtcTime) {
 }
 
 fn observe(record: &mut SessionRecord, instance: &ObservedInstance, now: UtcTime, rules: &Rules) {
+    record.unsaved = instance.save_failure.map(SaveFailure::sentence);
     let stopping = stop_reason(record).is_some();
     let state = match &instance.state {
         InstanceState::Ended { reason, detail: _ } => end(*reason, now),

@@ -1,6 +1,7 @@
 //! The schema, one step a migration. A step that was released is never changed.
 
 mod content;
+mod keeping;
 
 use sea_orm_migration::prelude::*;
 
@@ -9,7 +10,12 @@ pub(super) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(CreateSession), Box::new(CreatePlayer), Box::new(content::CreateContent)]
+        vec![
+            Box::new(CreateSession),
+            Box::new(CreatePlayer),
+            Box::new(content::CreateContent),
+            Box::new(keeping::AddKeeping),
+        ]
     }
 }
 

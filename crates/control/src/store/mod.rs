@@ -3,12 +3,17 @@
 //! Every change of a session is one transaction that reads the row, asks a pure function what it shall become, and writes
 //! it; nobody writes a row that he has not just read. Writers queue in front of one connection, readers have their own.
 
-mod content;
+mod channel;
 mod entity;
+mod keeping;
 mod migration;
+mod placement;
 mod player;
+mod release;
 mod save;
 mod session;
+mod tenant;
+mod upload;
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,10 +25,14 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
-pub(crate) use self::content::{ChannelRecord, LiveContent, NewRelease, Noted, Owner, ReleaseRecord, UploadRecord};
+pub(crate) use self::channel::ChannelRecord;
+pub(crate) use self::keeping::LiveContent;
 pub(crate) use self::player::{Erased, PlayerRecord};
+pub(crate) use self::release::{NewRelease, ReleaseRecord, ReleaseRemoval};
 pub(crate) use self::save::{ChosenSave, SaveRecord, SaveRefusal, SaveRule, SessionSave};
 pub(crate) use self::session::{Changed, Claimed, SessionRecord, Usage};
+pub(crate) use self::tenant::Owner;
+pub(crate) use self::upload::{Noted, UploadRecord};
 
 /// The database's file in the data directory.
 pub(crate) const DATABASE_FILE: &str = "control.db";

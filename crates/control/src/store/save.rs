@@ -8,6 +8,7 @@ use api::manifest::AppName;
 use api::node::{ObservedSave, SaveKind};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait,
 };
 use uuid::Uuid;
 
@@ -243,6 +244,13 @@ impl Store {
         Ok(id)
     }
 
+    /// One of a player's versions.
+    pub(crate) async fn save_of(&self, player: PlayerId, id: SaveId) -> Result<Option<SaveRecord>, StoreError> {
+        let row = save::Entity::find_by_id(id.to_string()).one(&self.read).await?;
+        // Its parents are nobody's question here.
+        row.filter(|row| row.player_id == player.to_string()).map(|row| record(row, Vec::new())).transpose()
+    }
+
     /// A player's versions, newest first, and which of them are where the history goes on.
     pub(crate) async fn saves(
         &self,
@@ -290,6 +298,14 @@ pub(super) async fn erase(
     }
     notes.exec(connection).await?;
     Ok(ids.len() as u64)
+}
+
+/// Forgets what was noted of sessions that are forgotten.
+pub(super) async fn forget_notes(connection: &impl ConnectionTrait) -> Result<(), StoreError> {
+    let known = session::Entity::find().select_only().column(session::Column::Id).into_query();
+    let gone = session_save::Column::Session.not_in_subquery(known);
+    session_save::Entity::delete_many().filter(gone).exec(connection).await?;
+    Ok(())
 }
 
 async fn add(connection: &impl ConnectionTrait, version: save::Model, parents: Vec<String>) -> Result<(), StoreError> {

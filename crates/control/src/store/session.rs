@@ -42,6 +42,8 @@ pub(crate) struct SessionRecord {
     /// True as soon as the node reported the instance.
     pub(crate) observed: bool,
     pub(crate) first_frame: bool,
+    /// What the player is told when his save was not kept.
+    pub(crate) unsaved: Option<String>,
     pub(crate) revision: u64,
     pub(crate) created_at: UtcTime,
     /// When `state` was entered.
@@ -52,6 +54,15 @@ pub(crate) struct SessionRecord {
 }
 
 impl SessionRecord {
+    /// What happened, and what can be done.
+    pub(crate) fn sentence(&self) -> String {
+        let sentence = self.state.sentence();
+        match &self.unsaved {
+            Some(unsaved) => format!("{sentence} {unsaved}"),
+            None => sentence.to_owned(),
+        }
+    }
+
     /// As its player sees it.
     pub(crate) fn view(&self) -> Session {
         Session {
@@ -59,7 +70,7 @@ impl SessionRecord {
             app: self.app.clone(),
             spec: self.spec,
             state: self.state,
-            sentence: self.state.sentence().to_owned(),
+            sentence: self.sentence(),
             first_frame: self.first_frame,
             revision: self.revision,
             created_at: self.created_at,
@@ -121,16 +132,17 @@ impl Store {
             transaction.rollback().await?;
             return Ok(Claimed::PlayerGone);
         }
-        let usage = usage(&transaction, &record.address, record.player_id).await?;
-        if let Err(refusal) = admit(usage) {
-            transaction.rollback().await?;
-            return Ok(Claimed::Refused(refusal));
-        }
+        // Before the places: who holds the last one by the game that he wants to play here is told that.
         if let (Some(player), Some(rule)) = (record.player_id, saves)
             && let Err(refusal) = save::begin(&transaction, record.id, player, &record.app, rule).await?
         {
             transaction.rollback().await?;
             return Ok(Claimed::Save(refusal));
+        }
+        let usage = usage(&transaction, &record.address, record.player_id).await?;
+        if let Err(refusal) = admit(usage) {
+            transaction.rollback().await?;
+            return Ok(Claimed::Refused(refusal));
         }
         to_row(record).into_active_model().insert(&transaction).await?;
         transaction.commit().await?;
@@ -208,8 +220,14 @@ impl Store {
     pub(crate) async fn forget_ended_before(&self, of_nobody: UtcTime, of_players: UtcTime) -> Result<u64, StoreError> {
         let before = |time: UtcTime| Column::ChangedAt.lt(time.unix_ms());
         let old = Column::PlayerId.is_null().and(before(of_nobody)).or(before(of_players));
+        let transaction = self.begin().await?;
         let ended = Entity::delete_many().filter(live().not()).filter(old);
-        Ok(ended.exec(&self.write).await?.rows_affected)
+        let forgotten = ended.exec(&transaction).await?.rows_affected;
+        if forgotten > 0 {
+            save::forget_notes(&transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(forgotten)
     }
 }
 
@@ -292,6 +310,7 @@ fn to_row(record: &SessionRecord) -> Model {
         reason: reason.map(|reason| reason.word().to_owned()),
         observed: record.observed,
         first_frame: record.first_frame,
+        unsaved: record.unsaved.clone(),
         revision: large(record.revision),
         created_at: record.created_at.unix_ms(),
         changed_at: record.changed_at.unix_ms(),
@@ -332,6 +351,7 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
         state: read_state(row)?,
         observed: row.observed,
         first_frame: row.first_frame,
+        unsaved: row.unsaved.clone(),
         revision: read(row.revision.try_into().ok(), "revision")?,
         created_at: UtcTime::from_unix_ms(row.created_at),
         changed_at: UtcTime::from_unix_ms(row.changed_at),

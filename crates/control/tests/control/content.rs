@@ -254,3 +254,84 @@ async fn a_tenant_neither_sees_nor_gets_what_another_has() {
         "nor is his upload another's"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_goes_when_nobody_needs_it_and_its_number_is_never_given_again() {
+    let plane = Plane::start().await;
+    let operator = plane.client.with_token(&plane.operator_token());
+    let package = package();
+    let next = async |seed: u64| {
+        fs::write(package.path().join("data.pak"), noise(10_000, seed)).unwrap();
+        release(&operator, "tetris", package.path()).await["number"].clone()
+    };
+    assert_eq!((next(1).await, next(2).await), (json!(1), json!(2)));
+    let remove = async |number: u32| operator.send("DELETE", &format!("/v1/apps/tetris/releases/{number}"), "").await;
+    let reply = remove(1).await;
+    assert_eq!(reply.problem(), "release_in_use");
+    assert!(reply.json()["detail"].as_str().unwrap().contains("`stable`"), "{}", reply.text());
+    let (_, player) = plane.create_player().await;
+    let played = plane.client.with_token(&player).post_json("/v1/sessions", r#"{"app": "tetris"}"#).await;
+    assert_eq!(played.status, 201);
+    let json = operator.with("content-type", "application/json");
+    json.send("PUT", "/v1/apps/tetris/channels/stable", r#"{"release": 2}"#).await;
+    let reply = remove(1).await;
+    assert!(reply.json()["detail"].as_str().unwrap().contains("1 sessions play"), "{}", reply.text());
+    let id = played.json()["session"]["id"].as_str().unwrap().to_owned();
+    operator.send("DELETE", &format!("/v1/sessions/{id}"), "").await;
+    until("nobody plays it", async || remove(1).await.status == 204).await;
+    assert_eq!(remove(1).await.problem(), "release_unknown");
+    let left = operator.get("/v1/apps/tetris/releases").await.json();
+    assert_eq!(left["releases"].as_array().unwrap().len(), 1);
+    let back = operator.send("POST", "/v1/apps/tetris/channels/stable/rollback", "").await;
+    assert_eq!(back.problem(), "release_unknown", "there is no way back to what is gone");
+    assert_eq!(next(3).await, 3);
+    assert_eq!(remove(3).await.status, 204);
+    assert_eq!(next(4).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_tenants_sent_is_kept_once_and_both_have_it() {
+    let plane = Plane::start().await;
+    let (package, mut contents) = (package(), Vec::new());
+    for (tenant, app) in [("one", "tetris"), ("two", "blocks")] {
+        let client = plane.client.with_token(&plane.create_tenant(tenant).await);
+        fs::write(package.path().join("kite.toml"), MANIFEST.replace("tetris", app)).unwrap();
+        contents.push(release(&client, app, package.path()).await["content"].clone());
+    }
+    let (dir, mut settings, _) = plane.stop().await;
+    settings.keeper_period = std::time::Duration::from_secs(1);
+    let plane = Plane::start_in(dir, settings).await;
+    let operator = plane.client.with_token(&plane.operator_token());
+    let content = async |app: &str| {
+        operator.get(&format!("/v1/apps/{app}/releases")).await.json()["releases"][0]["content"].clone()
+    };
+    until("one of them lies elsewhere", async || {
+        content("tetris").await != contents[0] || content("blocks").await != contents[1]
+    })
+    .await;
+    let store = content::Store::open(&content::StoreSettings::Local { dir: plane.data_dir().join("content") }).unwrap();
+    let volume = content::VolumeSettings::new(plane.dir.path().join("volume"));
+    let volume = content::Volume::open(volume, store).unwrap();
+    for app in ["tetris", "blocks"] {
+        let root = content(app).await.as_str().unwrap().parse().unwrap();
+        let used = volume.ensure(root).await.unwrap();
+        assert_eq!(fs::read(used.files().join("data.pak")).unwrap(), noise(1_000_000, 1));
+        until("who starts now is told where", async || {
+            let played = plane.client.post_json("/v1/sessions", format!(r#"{{"app": "{app}"}}"#)).await;
+            assert_eq!(played.status, 201, "{}", played.text());
+            let told = async || {
+                plane.node.read(|script| {
+                    let told = script.desired.iter().filter(|wish| wish.manifest.name.as_str() == app);
+                    told.map(|wish| wish.package.clone()).next_back()
+                })
+            };
+            until("the node hears of it", async || told().await.is_some()).await;
+            matches!(told().await, Some(PackageSource::Release { content }) if content.as_str() == root_text(root))
+        })
+        .await;
+    }
+}
+
+fn root_text(root: content::RootId) -> String {
+    root.to_string()
+}

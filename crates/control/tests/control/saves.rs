@@ -1,7 +1,10 @@
 //! Saves: what becomes a version, what a play begins with, what a conflict is. The node's captures are scripted; the store is real.
 
+use std::path::Path;
+
 use api::id::ContentId;
 use api::node::{ObservedSave, SaveKind};
+use api::saves::SaveFailure;
 use api::session::EndReason;
 use serde_json::{Value, json};
 
@@ -10,12 +13,17 @@ use crate::support::{Client, Plane, until};
 const SAVING: &str =
     "name = \"saving\"\ntitle = \"Saving\"\n[launch]\ncommand = [\"/bin/true\"]\n[saves]\npaths = [\"<home>/saves\"]\n";
 
-async fn start(concurrent: &str) -> Plane {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = crate::support::settings(dir.path());
-    let package = dir.path().join("games/saving");
+fn with_package(dir: &Path, concurrent: &str) -> control::Settings {
+    let settings = crate::support::settings(dir);
+    let package = dir.join("games/saving");
     std::fs::create_dir_all(&package).unwrap();
     std::fs::write(package.join("kite.toml"), format!("{SAVING}concurrent = \"{concurrent}\"\n")).unwrap();
+    settings
+}
+
+async fn start(concurrent: &str) -> Plane {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = with_package(dir.path(), concurrent);
     Plane::start_in(dir, settings).await
 }
 
@@ -179,4 +187,49 @@ async fn a_save_is_brought_and_taken_along() {
     assert_eq!(player.send("POST", "/v1/players/me/apps/saving/saves", "no tar").await.problem(), "invalid_save");
     assert_eq!(player.send("POST", "/v1/players/me/apps/pong/saves", tar(save.path())).await.problem(), "invalid_save");
     assert_eq!(player.get("/v1/players/me/saves/sav_nonsense/archive").await.problem(), "save_unknown");
+}
+
+#[tokio::test]
+async fn a_save_that_is_too_large_is_told_the_player() {
+    let plane = start("refuse").await;
+    let (_, token) = plane.create_player().await;
+    let player = plane.client.with_token(&token);
+    play(&player, json!({"app": "saving"})).await.unwrap();
+    until("the node hears of it", async || index(&plane, "").is_some()).await;
+    let sentence = async || player.get("/v1/players/me/plays").await.json()["plays"][0]["sentence"].to_string();
+    let failure = SaveFailure::Bytes { found: 300 << 20, limit: 256 << 20 };
+    plane.node.instance(0, |instance| instance.save_failure = Some(failure));
+    until("he is told", async || sentence().await.contains("it has 300 MiB, and at most 256 are kept")).await;
+    plane.node.instance(0, |instance| instance.save_failure = None);
+    until("it was kept after all", async || !sentence().await.contains("300 MiB")).await;
+    plane.node.instance(0, |instance| instance.save_failure = Some(failure));
+    until("he is told again", async || sentence().await.contains("300 MiB")).await;
+    plane.node.end(0, EndReason::GameExited);
+    until("the end says both", async || {
+        let sentence = sentence().await;
+        sentence.contains("The game was closed. Your save was not kept") && sentence.contains("300 MiB")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_player_ends_his_own_session_wherever_it_is_played() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = with_package(dir.path(), "refuse");
+    settings.limits.sessions_per_player = 1;
+    let plane = Plane::start_in(dir, settings).await;
+    let (_, token) = plane.create_player().await;
+    let (_, other) = plane.create_player().await;
+    let (player, other) = (plane.client.with_token(&token), plane.client.with_token(&other));
+    let session = play(&player, json!({"app": "saving"})).await.unwrap();
+    // Also where he has no other place.
+    assert_eq!(play(&player, json!({"app": "saving"})).await, Err("save_in_use".to_owned()));
+    let path = format!("/v1/players/me/sessions/{session}");
+    for (client, path) in [(&other, path.as_str()), (&player, "/v1/players/me/sessions/nonsense")] {
+        assert_eq!(client.send("DELETE", path, "").await.problem(), "session_unknown");
+    }
+    assert_eq!(plane.client.send("DELETE", &path, "").await.problem(), "token_missing");
+    let reply = player.send("DELETE", &path, "").await;
+    assert_eq!((reply.status, &reply.json()["state"]["state"]), (200, &json!("stopping")));
+    until("he can play again", async || play(&player, json!({"app": "saving"})).await.is_ok()).await;
 }

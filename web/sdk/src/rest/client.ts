@@ -1,4 +1,5 @@
-//! The REST calls of a player: the catalogue, himself, a session, an offer. Every call takes an `AbortSignal` and ends in time.
+//! The REST calls of a player: the catalogue, himself, his saves, a session, an offer. Every call takes an `AbortSignal`
+//! and ends in time.
 
 import type {
   App,
@@ -9,6 +10,8 @@ import type {
   PlayerIdentity,
   PlayList,
   Problem,
+  SaveList,
+  SaveVersion,
   Session,
 } from "./types.js";
 
@@ -38,6 +41,8 @@ export class ApiError extends Error {
 const TYPE_PREFIX = "urn:kite:problem:";
 /** An answer that takes longer is given up. An offer waits on the server until the game runs, up to 30 s. */
 const TIMEOUT_MS = 45_000;
+/** An archive has up to 256 MiB. Longer notices a dead line later; at half of it a line of 4 Mbit/s would bring none. */
+const TRANSFER_TIMEOUT_MS = 900_000;
 
 export interface Answer {
   readonly sdp: string;
@@ -58,6 +63,20 @@ export interface PlaysPage {
   readonly limit?: number | undefined;
 }
 
+/** Which saves are meant. */
+export interface SavesOf {
+  /** The app's name; all apps when not given. */
+  readonly app?: string | undefined;
+}
+
+/** A version's files, to be kept outside of Kite. */
+export interface SaveArchive {
+  /** As tar: `home/...` of the player's home, `base/...` of the package. */
+  readonly content: Blob;
+  /** A name for the file, that tells the app and when the version was made. */
+  readonly fileName: string;
+}
+
 const ME = "/v1/players/me";
 
 export class Api {
@@ -67,20 +86,15 @@ export class Api {
     this.base = new URL(options.base ?? "/", globalThis.location?.href);
   }
 
-  async #request(path: string, init: RequestInit, signal: AbortSignal | undefined): Promise<Response> {
-    const timeout = AbortSignal.timeout(TIMEOUT_MS);
-    let response: Response;
-    try {
-      response = await fetch(new URL(path, this.base), {
-        ...init,
-        signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-      });
-    } catch (error) {
-      signal?.throwIfAborted();
-      const detail =
-        error instanceof DOMException && error.name === "TimeoutError" ? "did not answer in time" : "cannot be reached";
-      throw new ApiError("unreachable", 0, `The server ${detail}.`, "Check your connection and try again.");
-    }
+  async #request(
+    path: string,
+    init: RequestInit,
+    signal: AbortSignal | undefined,
+    timeoutMs = TIMEOUT_MS,
+  ): Promise<Response> {
+    const timeout = AbortSignal.timeout(timeoutMs);
+    const request = { ...init, signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]) };
+    const response = await fetch(new URL(path, this.base), request).catch((error) => unreachable(error, signal));
     if (!response.ok) throw await refusal(response);
     return response;
   }
@@ -120,6 +134,47 @@ export class Api {
     if (page.limit !== undefined) query.set("limit", String(page.limit));
     const init = { headers: bearer(playerToken) };
     return (await (await this.#request(`${ME}/plays?${query}`, init, signal)).json()) as PlayList;
+  }
+
+  /** Ends a session of this player, wherever it runs. Its save becomes a version soon after. @throws ApiError */
+  async endMySession(playerToken: string, id: string, signal?: AbortSignal): Promise<Session> {
+    const init = { method: "DELETE", headers: bearer(playerToken) };
+    return (await (await this.#request(`${ME}/sessions/${encodeURIComponent(id)}`, init, signal)).json()) as Session;
+  }
+
+  /** Versions of this player's saves, newest first. @throws ApiError */
+  async saves(playerToken: string, of: SavesOf = {}, signal?: AbortSignal): Promise<SaveList> {
+    const init = { headers: bearer(playerToken) };
+    return (await (await this.#request(savesPath(of), init, signal)).json()) as SaveList;
+  }
+
+  /** Goes back to a version: a new one with the same files follows all others. Its app's versions. @throws ApiError */
+  async restoreSave(playerToken: string, version: string, signal?: AbortSignal): Promise<SaveList> {
+    const init = { method: "POST", headers: bearer(playerToken) };
+    const path = `${ME}/saves/${encodeURIComponent(version)}/restore`;
+    return (await (await this.#request(path, init, signal)).json()) as SaveList;
+  }
+
+  /** Takes a version's files away. @throws ApiError */
+  async saveArchive(playerToken: string, version: SaveVersion, signal?: AbortSignal): Promise<SaveArchive> {
+    const init = { headers: bearer(playerToken) };
+    const path = `${ME}/saves/${encodeURIComponent(version.id)}/archive`;
+    const response = await this.#request(path, init, signal, TRANSFER_TIMEOUT_MS);
+    const content = await response.blob().catch((error) => unreachable(error, signal));
+    return { content, fileName: `${version.app}-${version.created_at.slice(0, 19).replaceAll(":", "-")}.tar` };
+  }
+
+  /** Brings an archive as a new version, after all others. The app's versions. @throws ApiError: `invalid_save` ... */
+  async bringSave(playerToken: string, app: string, archive: Blob, signal?: AbortSignal): Promise<SaveList> {
+    const headers = { ...bearer(playerToken), "content-type": "application/x-tar" };
+    const init = { method: "POST", headers, body: archive };
+    const path = `${ME}/apps/${encodeURIComponent(app)}/saves`;
+    return (await (await this.#request(path, init, signal, TRANSFER_TIMEOUT_MS)).json()) as SaveList;
+  }
+
+  /** Erases this player's saves of an app, or of all apps. @throws ApiError */
+  async eraseSaves(playerToken: string, of: SavesOf, signal?: AbortSignal): Promise<void> {
+    await this.#request(savesPath(of), { method: "DELETE", headers: bearer(playerToken) }, signal);
   }
 
   /** A session of the player whose token is given; of nobody without one. @throws ApiError */
@@ -164,8 +219,20 @@ export function sessionPath(id: string): string {
   return `/v1/sessions/${encodeURIComponent(id)}`;
 }
 
+function savesPath({ app }: SavesOf): string {
+  return app === undefined ? `${ME}/saves` : `${ME}/saves?${new URLSearchParams({ app })}`;
+}
+
 function bearer(token: string): Record<string, string> {
   return { authorization: `Bearer ${token}` };
+}
+
+/** For what fails without the server's word. Throws always: an abort as it is, all else as an `ApiError`. */
+function unreachable(error: unknown, signal: AbortSignal | undefined): never {
+  signal?.throwIfAborted();
+  const isLate = error instanceof DOMException && error.name === "TimeoutError";
+  const detail = isLate ? "did not answer in time" : "cannot be reached";
+  throw new ApiError("unreachable", 0, `The server ${detail}.`, "Check your connection and try again.");
 }
 
 async function refusal(response: Response): Promise<ApiError> {

@@ -140,6 +140,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/apps/{app}/releases/{release}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        readonly post?: never;
+        /** Removes a release. Refused while a channel points to it or somebody plays it. Its number is never given again. */
+        readonly delete: operations["remove_release"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/apps/{app}/releases/{release}/replicas/{site}": {
         readonly parameters: {
             readonly query?: never;
@@ -311,6 +328,23 @@ export interface paths {
         /** Goes back to a version: a new one with the same files follows all others. */
         readonly post: operations["restore_my_save"];
         readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/players/me/sessions/{id}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        readonly post?: never;
+        /** Ends a session of the player whose token is sent, wherever it is played: so that it can be gone on with here. */
+        readonly delete: operations["end_my_session"];
         readonly options?: never;
         readonly head?: never;
         readonly patch?: never;
@@ -1565,6 +1599,38 @@ export interface operations {
             };
         };
     };
+    readonly remove_release: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: components["schemas"]["AppName"];
+                /** @description The release's number. */
+                readonly release: number;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is removed; the store forgets what nothing else needs within two days. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readonly replica: {
         readonly parameters: {
             readonly query?: never;
@@ -1972,6 +2038,38 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["SaveList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly end_my_session: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The session's id. */
+                readonly id: components["schemas"]["SessionId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The session as it is now: stopping or ended. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Session"];
                 };
             };
             /** @description A problem. */

@@ -7,6 +7,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { extname, join, normalize } from "node:path";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { App, Play, PlayerIdentity, Problem, Session, SessionState } from "../../src/rest/types.js";
+import { problem } from "./problem.js";
+import { type SavesAnswer, TestSaves } from "./saves.js";
 
 export interface TestServer {
   readonly origin: string;
@@ -16,6 +18,7 @@ export interface TestServer {
   readonly sessions: Map<string, TestSession>;
   /** By their tokens. */
   readonly players: Map<string, PlayerIdentity>;
+  readonly saves: TestSaves;
   /** Requests so far: `POST /v1/sessions` ... */
   readonly requests: string[];
   /** What sessions were asked for. */
@@ -57,6 +60,12 @@ export class TestSession {
     for (const link of this.links) this.tell(link);
   }
 
+  /** As the player does. */
+  leave(): void {
+    const at = new Date().toISOString();
+    this.become({ state: "ended", reason: "player_left", party: "player", at }, "You left the game.");
+  }
+
   tell(link: WebSocket): void {
     link.send(JSON.stringify({ type: "session", session: this.session }));
     if (this.session.state.state === "ended") link.close();
@@ -78,16 +87,14 @@ const POLICY =
   "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; " +
   "form-action 'none'; frame-ancestors 'none'";
 
-function problem(status: number, word: string, detail: string): Problem {
-  return { type: `urn:kite:problem:${word}`, title: detail, status, detail, remedy: "Try something else." };
-}
-
+const NO_SESSION = problem(404, "session_unknown", "There is no such session.");
 const NO_APP = problem(404, "app_unknown", "There is no such app.");
 
 /** Serves `roots` in order; `/v1/...` by the contract; other paths get the first root's `index.html`. */
 export async function startServer(roots: readonly string[]): Promise<TestServer> {
   const sessions = new Map<string, TestSession>();
   const players = new Map<string, PlayerIdentity>();
+  const saves = new TestSaves();
   const requests: string[] = [];
   const wishes: unknown[] = [];
   const refusals: Problem[] = [];
@@ -102,7 +109,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     if (!path.startsWith("/v1/")) return serveFile(path, response);
     requests.push(`${request.method} ${path}`);
     const body = await read(request);
-    if (path.startsWith("/v1/players")) return handlePlayer(request, response);
+    if (path.startsWith("/v1/players")) return handlePlayer(request, response, body);
     const refused = request.method === "POST" ? refusals.shift() : undefined;
     if (refused !== undefined) return refuse(response, refused);
     if (path === "/v1/apps") return json(response, 200, { apps: test.apps });
@@ -132,7 +139,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     }
     const [, id, rest] = /^\/v1\/sessions\/([^/]+)(\/.*)?$/.exec(path) ?? [];
     const found = sessions.get(id ?? "");
-    if (found === undefined) return refuse(response, problem(404, "session_unknown", "There is no such session."));
+    if (found === undefined) return refuse(response, NO_SESSION);
     if (request.headers.authorization !== `Bearer ${found.token}`) {
       return refuse(response, problem(401, "token_unknown", "The token is not known."));
     }
@@ -143,10 +150,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
       return;
     }
     if (request.method === "DELETE") {
-      if (rest === undefined) {
-        const at = new Date().toISOString();
-        found.become({ state: "ended", reason: "player_left", party: "player", at }, "You left the game.");
-      }
+      if (rest === undefined) found.leave();
       response.writeHead(204).end();
       return;
     }
@@ -157,7 +161,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     return players.get(request.headers.authorization?.replace("Bearer ", "") ?? "");
   }
 
-  function handlePlayer(request: IncomingMessage, response: ServerResponse): void {
+  function handlePlayer(request: IncomingMessage, response: ServerResponse, body: string): void {
     const { pathname, searchParams } = new URL(request.url ?? "/", "http://test");
     if (pathname === "/v1/players" && request.method === "POST") {
       const now = new Date().toISOString();
@@ -173,6 +177,14 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
       const plays = his.reverse().map(playOf);
       const start = plays.findIndex(({ session }) => session === searchParams.get("before")) + 1;
       return json(response, 200, { plays: plays.slice(start, start + Number(searchParams.get("limit") ?? 50)) });
+    }
+    const ofSaves = saves.handle(request.method ?? "", pathname, searchParams, body);
+    if (ofSaves !== undefined) return tell(response, ofSaves);
+    const [, ended] = /^\/v1\/players\/me\/sessions\/(.+)$/.exec(pathname) ?? [];
+    if (ended !== undefined) {
+      const session = his.find((each) => each.session.id === ended);
+      session?.leave();
+      return session === undefined ? refuse(response, NO_SESSION) : json(response, 200, session.session);
     }
     if (request.method !== "DELETE") return json(response, 200, player);
     if (his.some(({ session }) => session.state.state !== "ended")) {
@@ -228,6 +240,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     apps: [],
     sessions,
     players,
+    saves,
     requests,
     wishes,
     refusals,
@@ -248,6 +261,13 @@ async function read(request: IncomingMessage): Promise<string> {
 
 function json(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+}
+
+function tell(response: ServerResponse, answer: SavesAnswer): void {
+  if (answer === null) response.writeHead(204).end();
+  else if (typeof answer === "string") response.writeHead(200, { "content-type": "application/x-tar" }).end(answer);
+  else if ("saves" in answer) json(response, 200, answer);
+  else refuse(response, answer);
 }
 
 function refuse(response: ServerResponse, body: Problem): void {

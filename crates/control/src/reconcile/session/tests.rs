@@ -37,6 +37,7 @@ fn record(state: SessionState, observed: bool) -> SessionRecord {
         state,
         observed,
         first_frame: false,
+        unsaved: None,
         revision: 1,
         created_at: at(0),
         changed_at: at(0),
@@ -53,6 +54,7 @@ fn instance(state: InstanceState, player: PlayerPresence, idle_s: u32) -> Observ
         state,
         player,
         saved: None,
+        save_failure: None,
         statistics: Some(StreamStatistics { idle_s, ..StreamStatistics::default() }),
     }
 }

@@ -10,6 +10,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,
     pub tenant: String,
+    /// The highest number that a release of it ever had.
+    pub released: i64,
     pub created_at: i64,
 }
 

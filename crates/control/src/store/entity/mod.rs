@@ -6,6 +6,7 @@ pub(super) mod condemned;
 pub(super) mod placement;
 pub(super) mod player;
 pub(super) mod release;
+pub(super) mod retired_root;
 pub(super) mod save;
 pub(super) mod save_parent;
 pub(super) mod session;

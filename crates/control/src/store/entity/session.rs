@@ -36,6 +36,8 @@ pub struct Model {
     /// True as soon as the node reported its instance.
     pub observed: bool,
     pub first_frame: bool,
+    /// What the player is told of a save that was not kept.
+    pub unsaved: Option<String>,
     pub revision: i64,
     pub created_at: i64,
     pub changed_at: i64,

@@ -151,6 +151,7 @@ fn obey(script: &mut Script, desired: Vec<DesiredInstance>) {
             state: script.start_at.clone(),
             player: PlayerPresence::Awaited,
             saved: None,
+            save_failure: None,
             statistics: None,
         });
         if let Some(reason) = wish.stop

@@ -1,0 +1,75 @@
+//! Zip archives.
+
+use std::io::{Read as _, Seek};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use time::{Date, Month};
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::place::{Executable, Place};
+
+/// Longest target of a symbolic link.
+const MAX_LINK_BYTES: u64 = 4096;
+
+/// Bits of a Unix mode that say what it is, what a symbolic link and what a file has there, and what is a right of another user.
+const KIND_BITS: u32 = 0o170_000;
+const SYMLINK: u32 = 0o120_000;
+const REGULAR: u32 = 0o100_000;
+const PRIVILEGE_BITS: u32 = 0o6000;
+
+pub(super) fn unpack(archive: impl std::io::Read + Seek, place: &mut Place) -> anyhow::Result<()> {
+    let mut archive = ZipArchive::new(archive)?;
+    for index in 0..archive.len() {
+        let mut entry = match archive.by_index(index) {
+            Err(ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED)) => {
+                bail!("it is encrypted: unpack it and push the directory")
+            }
+            entry => entry?,
+        };
+        let name = name(&entry.name()?);
+        let shown = name.display();
+        let mode = entry.unix_mode();
+        let kind = mode.map_or(0, |mode| mode & KIND_BITS);
+        if entry.is_dir() {
+            place.directory(&name)?;
+        } else if kind == SYMLINK {
+            let mut target = String::new();
+            entry.take(MAX_LINK_BYTES).read_to_string(&mut target).with_context(|| format!("the link {shown}"))?;
+            place.symlink(&name, Path::new(&target))?;
+        } else if kind != 0 && kind != REGULAR {
+            bail!("{shown} is neither a file nor a link (mode {kind:o}), which has no place in a package");
+        } else {
+            if mode.is_some_and(|mode| mode & PRIVILEGE_BITS != 0) {
+                bail!("{shown} has a set-user-id or set-group-id bit: take it away (chmod ug-s)");
+            }
+            let executable = match mode {
+                Some(mode) if kind == REGULAR => {
+                    if mode & 0o111 == 0 {
+                        Executable::No
+                    } else {
+                        Executable::Yes
+                    }
+                }
+                _ => Executable::Perhaps,
+            };
+            let modified = entry.last_modified().and_then(modified).unwrap_or(SystemTime::UNIX_EPOCH);
+            place.file(&name, executable, modified, &mut entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Some archives of Windows separate names its way.
+fn name(text: &str) -> PathBuf {
+    PathBuf::from(if text.contains('/') { text.to_owned() } else { text.replace('\\', "/") })
+}
+
+/// An archive has local times of an unknown place: they are taken for UTC, so that the same archive is the same package everywhere.
+fn modified(at: zip::DateTime) -> Option<SystemTime> {
+    let date = Date::from_calendar_date(i32::from(at.year()), Month::try_from(at.month()).ok()?, at.day()).ok()?;
+    let at = date.with_hms(at.hour(), at.minute(), at.second().min(59)).ok()?.assume_utc();
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(at.unix_timestamp()).ok()?))
+}
