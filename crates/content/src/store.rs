@@ -40,6 +40,10 @@ const TAIL_GUESS_BYTES: u64 = 16 * 1024;
 /// it restarts.
 const RETRY_FOR: Duration = Duration::from_secs(15);
 
+/// How long one request may take: a pack of 16 MB takes so long at half a megabit a second. Less ends fetches over slow lines; more lets one that
+/// hangs hold its place for longer.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// What servers call a wrong key, a wrong secret, and a key that may not do this.
 const REFUSALS: [&str; 3] = ["<Code>AccessDenied<", "<Code>InvalidAccessKeyId<", "<Code>SignatureDoesNotMatch<"];
 
@@ -255,7 +259,7 @@ impl Store {
                     .with_access_key_id(access_key_id)
                     .with_secret_access_key(secret_access_key)
                     .with_retry(RetryConfig { retry_timeout: RETRY_FOR, ..RetryConfig::default() })
-                    .with_client_options(ClientOptions::new().with_allow_http(is_plain));
+                    .with_client_options(ClientOptions::new().with_allow_http(is_plain).with_timeout(REQUEST_TIMEOUT));
                 if let Some(endpoint) = endpoint {
                     builder = builder.with_endpoint(endpoint);
                 }
