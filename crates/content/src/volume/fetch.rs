@@ -180,12 +180,13 @@ async fn fill(job: &Arc<Job>) -> Result<(), VolumeError> {
 
 /// Has the disk write while the processor works: else all of it would be waited for at the end. Goes on until this is dropped.
 struct Flushing {
-    _until: std::sync::mpsc::Sender<()>,
+    _until: std::sync::mpsc::SyncSender<()>,
 }
 
 impl Flushing {
     fn start(job: &Arc<Job>) -> Flushing {
-        let (until, over) = std::sync::mpsc::channel::<()>();
+        // Nothing is ever sent: that it is dropped is the word.
+        let (until, over) = std::sync::mpsc::sync_channel::<()>(0);
         let job = Arc::clone(job);
         tokio::task::spawn_blocking(move || {
             while over.recv_timeout(FLUSH_PERIOD) == Err(RecvTimeoutError::Timeout) {
