@@ -13,7 +13,7 @@ import type { Kite } from "../lib/kite.ts";
 import { holdings } from "../lib/leaks.ts";
 import { difference } from "../lib/picture.ts";
 import type { Picture } from "../lib/picture.ts";
-import { changed, cleanSlate, ended, leave, look, openPlay, playing } from "../lib/play.ts";
+import { changed, cleanSlate, ended, leave, look, openPlay, playing, restlessness } from "../lib/play.ts";
 import type { PlayOptions } from "../lib/play.ts";
 import { until } from "../lib/programs.ts";
 import { push, savedFile, versions } from "../lib/saves.ts";
@@ -93,7 +93,8 @@ async function playOn(page: Page): Promise<void> {
     await page.waitForTimeout(holdMs);
     await page.keyboard.up(key);
   }
-  await page.waitForTimeout(500);
+  // He slides on for a moment, and longer on a machine that has much to do.
+  await until("the player stands still", async () => (await restlessness(page, 500)) < SAME_PLACE / 2);
   assert.ok(difference(start, await look(page)) > SAME_PLACE * 2, "the player went somewhere else");
 }
 
