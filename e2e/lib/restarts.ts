@@ -53,7 +53,9 @@ export class Service {
     return { base: this.#kite.base, storage: this.storage };
   }
 
+  /** Starts it, unless it is up. */
   async up(): Promise<void> {
+    if (this.#kite !== undefined) return;
     this.#starts += 1;
     this.#kite = await startKite({
       games: [join(this.#directory, "none")],

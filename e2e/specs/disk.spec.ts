@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { closeSync, existsSync, openSync, readFileSync, readdirSync, rmSync, statSync, writeSync } from "node:fs";
 import { join, relative } from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { Builds, differences } from "../lib/builds.ts";
@@ -47,6 +47,9 @@ before(async () => {
   witness.add(player);
   running = await playKeepsakes(service.server, player);
 });
+
+// Whatever became of it in the test before.
+beforeEach(() => service.up());
 
 after(async () => {
   await service.stop().finally(() => disk.remove());

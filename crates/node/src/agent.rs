@@ -226,7 +226,7 @@ impl Reconciler {
 
     fn disk_refusal(&self) -> Option<NodeRefusal> {
         let needed_mb = self.settings.min_free_disk_mb;
-        match disk::free_mb(&self.settings.work_dir) {
+        match disk::free_mb(&self.settings) {
             Ok(free_mb) if free_mb >= needed_mb => None,
             Ok(free_mb) => Some(NodeRefusal::DiskFull { free_mb, needed_mb }),
             Err(error) => {

@@ -234,11 +234,11 @@ impl Life {
         let settings = Arc::clone(&self.instance.settings);
         let desired = &self.instance.desired;
         let (place, uid) = (self.place.clone(), self.instance.uid);
-        let (min_free, work_dir) = (settings.min_free_disk_mb, settings.work_dir.clone());
         let home = game::home_source(desired, &self.package);
-        let for_values = desired.clone();
+        let (for_values, for_disk) = (desired.clone(), Arc::clone(&settings));
         let prepared = tokio::task::spawn_blocking(move || {
-            let free = disk::free_mb(&work_dir).map_err(|error| (EndReason::SandboxFailed, error.to_string()))?;
+            let free = disk::free_mb(&for_disk).map_err(|error| (EndReason::SandboxFailed, error.to_string()))?;
+            let min_free = for_disk.min_free_disk_mb;
             if free < min_free {
                 return Err((EndReason::DiskFull, format!("{free} MiB are free, {min_free} MiB are needed")));
             }

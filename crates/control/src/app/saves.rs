@@ -127,7 +127,8 @@ impl Plane {
         self.check_kept(rules)?;
         let limits = Limits { bytes: self.settings.limits.save_bytes, files: self.settings.limits.save_files };
         let read = content::transfer::in_place(|| content::saves::SaveContent::of_tar(archive, limits));
-        let content = read.map_err(|error| ProblemKind::InvalidSave.because(format!("It cannot be taken: {error}.")))?;
+        let content =
+            read.map_err(|error| ProblemKind::InvalidSave.because(format!("It cannot be taken: {error}.")))?;
         let key = self.save_key(player, app.as_str()).await.map_err(broken)?;
         let written = Archive::new(self.uploads.store.clone(), key).write(&content.tree, &content.chunks).await;
         let root = written.map_err(|error| archive_failed(&error))?;

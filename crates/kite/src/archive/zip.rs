@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use time::{Date, Month};
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{System, ZipArchive};
 
 use super::place::{Executable, Place};
 
@@ -31,7 +31,8 @@ pub(super) fn unpack(archive: impl std::io::Read + Seek, place: &mut Place) -> a
         };
         let name = name(&entry.name()?);
         let shown = name.display();
-        let mode = entry.unix_mode();
+        // Others have no modes, and what is told in place of them says nothing of who may run what.
+        let mode = entry.unix_mode().filter(|_| matches!(entry.system(), System::Unix | System::OsDarwin));
         let kind = mode.map_or(0, |mode| mode & KIND_BITS);
         if entry.is_dir() {
             place.directory(&name)?;
