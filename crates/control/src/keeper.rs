@@ -143,6 +143,15 @@ fn lock(data_dir: &Path) -> Result<File, KeeperError> {
     }
 }
 
+/// Forgets what a collection condemned that was killed: nobody removes it any more, and uploads would wait for it.
+pub(crate) async fn absolve(data_dir: &Path, database: &Store) -> Result<(), StoreError> {
+    match lock(data_dir) {
+        Ok(_lock) => database.condemn(&[]).await,
+        // One is at work, or nobody can tell.
+        Err(_) => Ok(()),
+    }
+}
+
 /// The same with what is open already.
 pub(crate) async fn collect_with(
     data_dir: &Path,

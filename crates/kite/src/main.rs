@@ -86,6 +86,8 @@ fn start_log(format: LogFormat, default: &str) {
             tracing_subscriber::EnvFilter::new(format!("{default},sqlx=warn,sea_orm_migration=warn"))
         });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written, on a full disk, ends no game: the fallback would be a panic.
+    let builder = builder.log_internal_errors(false);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -10,7 +10,8 @@
 //!    |       Failed +------- Corrupt <-----+
 //!    +---------------------- Evicting
 //! ```
-//! A copy becomes `present` by one rename, after everything in it was checked and is on the disk: what is half-written is never served.
+//! A copy becomes `present` by one rename, after everything that was written into it was checked and is on the disk: what is half-written is never
+//! served. Files that a release shares with one that is here already were checked when that one came, and are not read again.
 //! Nothing is evicted while somebody uses it ([`Use`]).
 //!
 //! Deliberately absent: who wants a release and why; that is the control plane's.

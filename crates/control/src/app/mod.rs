@@ -62,6 +62,9 @@ pub(crate) fn now() -> UtcTime {
 /// What the client is told when the store failed; what happened stands in the log.
 pub(crate) fn broken(error: StoreError) -> Problem {
     tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+    if error.is_full() {
+        return ProblemKind::DiskFull.because("The database's disk is full. Nothing was lost.");
+    }
     ProblemKind::Internal.plain()
 }
 

@@ -11,7 +11,8 @@ use tracing::{info, warn};
 
 use super::uploads::store_failed;
 use super::{Plane, broken, now};
-use crate::store::{ChosenSave, SaveRecord, SaveRefusal, SessionRecord, SessionSave, StoreError};
+use crate::keeper;
+use crate::store::{ChosenSave, Committed, SaveRecord, SaveRefusal, SessionRecord, SessionSave, StoreError};
 
 /// The key of one player's saves of one app. Whoever has it reads these and no others.
 fn key_of(master: &SealKey, tenant: &str, player: PlayerId, app: &str) -> SealKey {
@@ -64,14 +65,19 @@ impl Plane {
 
     /// A node reported a capture: it becomes a version.
     pub(crate) async fn commit_save(&self, record: &SessionRecord, saved: &ObservedSave) -> Result<(), StoreError> {
-        if self.store.commit_save(record.id, saved, now()).await? {
-            let (session, sequence, kind) = (record.id, saved.sequence, saved.kind);
-            info!(%session, sequence, ?kind, bytes = saved.bytes, "save committed");
-            // The node waits for the word.
-            self.coordinator.want();
-        } else {
-            warn!(session = %record.id, "a save was captured of a session that keeps none");
+        let (session, sequence) = (record.id, saved.sequence);
+        match self.store.commit_save(session, saved, now()).await? {
+            Committed::Yes => {
+                info!(%session, sequence, kind = ?saved.kind, bytes = saved.bytes, "save committed");
+                // The node waits for the word.
+                self.coordinator.want();
+            }
+            Committed::NotKept => warn!(%session, "a save was captured of a session that keeps none"),
+            Committed::Condemned => {
+                return keeper::absolve(&self.settings.data_dir, &self.store).await;
+            }
         }
+        self.coordinator.save_committed(session, sequence);
         Ok(())
     }
 

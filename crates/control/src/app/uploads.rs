@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::access::Caller;
 use super::catalogue::{MAX_PICTURE_BYTES, media_type};
 use super::{Plane, broken, now};
+use crate::keeper;
 use crate::store::{NewRelease, Noted, UploadRecord};
 
 /// Uploads that are kept in memory. One more makes the oldest be read again from the store with its next parcel.
@@ -148,7 +149,10 @@ impl Plane {
             match self.store.note_objects(open.record.id, &names, now()).await.map_err(broken)? {
                 Noted::Yes => return Ok(()),
                 Noted::Ended => return Err(ProblemKind::UploadUnknown.because("The upload has ended meanwhile.")),
-                Noted::Condemned => tokio::time::sleep(CONDEMNED_PAUSE).await,
+                Noted::Condemned => {
+                    keeper::absolve(&self.settings.data_dir, &self.store).await.map_err(broken)?;
+                    tokio::time::sleep(CONDEMNED_PAUSE).await;
+                }
             }
         }
         Err(ProblemKind::ServiceStopping.because("The content store is being cleaned up.").retry_after(10))
@@ -197,6 +201,8 @@ impl Plane {
         };
         let (text, manifest) = self.manifest(&open, &tree).await?;
         let picture = self.package_picture(&open, &tree, &manifest).await?;
+        // As packs are: what a collection is about to remove could be just this tree.
+        self.note(&open, &[root.tree.into(), root.id().into()]).await?;
         let content =
             open.upload.write(&self.uploads.store, &tree, &root).await.map_err(|error| store_failed(&error))?;
         let content = ContentId::try_from(content.to_string()).map_err(|_no_id| ProblemKind::Internal.plain())?;

@@ -82,9 +82,10 @@ async fn pass(plane: &Plane) -> Result<(), StoreError> {
         }
         if let Some(saved) = instance.and_then(|instance| instance.saved.as_ref())
             && plane.coordinator.is_new_save(record.id, saved.sequence)
+            && let Err(error) = plane.commit_save(&record, saved).await
         {
-            plane.commit_save(&record, saved).await?;
-            plane.coordinator.save_committed(record.id, saved.sequence);
+            // The others' sessions go on; this is tried again with the next pass.
+            error!(session = %record.id, error = &error as &dyn std::error::Error, "a save could not be committed");
         }
         let evidence = Evidence {
             node_gone: matches!(node, NodeView::Gone),

@@ -29,7 +29,7 @@ pub(crate) use self::channel::ChannelRecord;
 pub(crate) use self::keeping::LiveContent;
 pub(crate) use self::player::{Erased, PlayerRecord};
 pub(crate) use self::release::{NewRelease, ReleaseRecord, ReleaseRemoval};
-pub(crate) use self::save::{ChosenSave, SaveRecord, SaveRefusal, SaveRule, SessionSave};
+pub(crate) use self::save::{ChosenSave, Committed, SaveRecord, SaveRefusal, SaveRule, SessionSave};
 pub(crate) use self::session::{Changed, Claimed, SessionRecord, Usage};
 pub(crate) use self::tenant::Owner;
 pub(crate) use self::upload::{Noted, UploadRecord};
@@ -57,6 +57,13 @@ pub(crate) enum StoreError {
         /// Which column.
         column: &'static str,
     },
+}
+
+impl StoreError {
+    /// True when the disk has no room, which SQLite says by its code 13.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, StoreError::Database(error) if error.to_string().contains("(code: 13)"))
+    }
 }
 
 /// The database.

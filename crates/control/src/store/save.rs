@@ -53,6 +53,17 @@ pub(crate) enum SaveRefusal {
     Unknown,
 }
 
+/// What became of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// It is a version.
+    Yes,
+    /// The session keeps no save, or it was erased.
+    NotKept,
+    /// The collector is about to remove its root: try again.
+    Condemned,
+}
+
 /// What a live session's save is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionSave {
@@ -169,29 +180,29 @@ impl Store {
         Ok(saves)
     }
 
-    /// Makes a capture a version. Told twice it is one; false when the session keeps no save.
+    /// Makes a capture a version. Told twice it is one.
     pub(crate) async fn commit_save(
         &self,
         session: SessionId,
         saved: &ObservedSave,
         at: UtcTime,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Committed, StoreError> {
         let transaction = self.begin().await?;
         let Some(row) = session_save::Entity::find_by_id(session.to_string()).one(&transaction).await? else {
             transaction.rollback().await?;
-            return Ok(false);
+            return Ok(Committed::NotKept);
         };
         let own = save::Entity::find().filter(save::Column::Session.eq(row.session.as_str()));
         let newest = own.order_by_desc(save::Column::Sequence).one(&transaction).await?;
         if newest.as_ref().is_some_and(|newest| newest.sequence >= i64::from(saved.sequence)) {
             transaction.rollback().await?;
-            return Ok(true);
+            return Ok(Committed::Yes);
         }
         let root = format!("roots/{}", saved.content);
         if condemned::Entity::find_by_id(root).one(&transaction).await?.is_some() {
-            // It is about to be removed: the node is asked again with its next report, and keeps the files when nothing helps.
+            // It is about to be removed: tried again with the node's next report, and the node keeps the files when nothing helps.
             transaction.rollback().await?;
-            return Ok(false);
+            return Ok(Committed::Condemned);
         }
         let parents: Vec<String> = match newest {
             Some(newest) => vec![newest.id],
@@ -212,7 +223,7 @@ impl Store {
         };
         add(&transaction, version, parents).await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(Committed::Yes)
     }
 
     /// Adds a version that no session made, after all of the newest ones.
