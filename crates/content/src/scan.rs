@@ -90,8 +90,7 @@ struct Found {
 
 /// Reads the directory; every chunk is given to `keep`, in the order of the tree, also those that came before.
 pub fn scan(root: &Path, keep: &mut dyn FnMut(Chunk) -> io::Result<()>) -> Result<Tree, ScanError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root_fd = openat(CWD, root, flags, Mode::empty()).map_err(|errno| read_error(&root.display(), errno))?;
+    let root_fd = open_root(root)?;
     let mut found = Vec::new();
     walk(&root_fd, None, &mut found)?;
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -114,6 +113,11 @@ pub fn scan(root: &Path, keep: &mut dyn FnMut(Chunk) -> io::Result<()>) -> Resul
         entries.push(Entry { path, kind });
     }
     Ok(Tree::new(entries)?)
+}
+
+fn open_root(root: &Path) -> Result<OwnedFd, ScanError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, root, flags, Mode::empty()).map_err(|errno| read_error(&root.display(), errno))
 }
 
 fn read_error(path: &dyn std::fmt::Display, errno: Errno) -> ScanError {
@@ -199,8 +203,7 @@ pub(crate) fn scan_parts(
     is_wanted: &mut dyn FnMut(ChunkId) -> bool,
     keep: &mut dyn FnMut(Chunk) -> io::Result<()>,
 ) -> Result<(), ScanError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root_fd = openat(CWD, root, flags, Mode::empty()).map_err(|errno| read_error(&root.display(), errno))?;
+    let root_fd = open_root(root)?;
     for Entry { path, kind } in tree.entries() {
         let EntryKind::File { pieces, .. } = kind else { continue };
         let mut open = None;

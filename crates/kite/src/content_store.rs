@@ -1,6 +1,5 @@
 //! `kite content`: the store of releases and saves, on the machine of the control plane, whether that runs or not.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,23 +66,15 @@ pub(crate) fn run(command: ContentCommand) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// One line of a terminal that is written over.
-fn show(line: &str) {
-    if std::io::stderr().is_terminal() {
-        // Nothing is lost when it cannot be shown.
-        let _unseen = write!(std::io::stderr(), "\r\x1b[K{line}").and_then(|()| std::io::stderr().flush());
-    }
-}
-
 async fn verify(place: &Place) -> anyhow::Result<ExitCode> {
     let (data, store) = place.open()?;
     let progress = |Verified { objects, of }: Verified| {
         if objects % SHOW_EACH == 0 || objects == of {
-            show(&format!("{objects} of {of} objects"));
+            say::progress(&format!("{objects} of {of} objects"));
         }
     };
     let faults = keeper::verify(&data, &store, &progress).await?;
-    show("");
+    say::progress("");
     for fault in &faults {
         let what = match fault.problem {
             Problem::Missing => "is missing".to_owned(),
@@ -129,11 +120,11 @@ async fn collect(place: &Place, dry_run: bool) -> anyhow::Result<ExitCode> {
             CollectProgress::Removed(number) => ("objects removed", number),
         };
         if number % SHOW_EACH == 0 {
-            show(&format!("{number} {what}"));
+            say::progress(&format!("{number} {what}"));
         }
     };
     let collected = keeper::collect(&data, &store, dry_run, &progress).await?;
-    show("");
+    say::progress("");
     let would = if dry_run { "would be removed" } else { "removed" };
     say::out(&format!(
         "{} objects with {} bytes {would}; {} are needed, {} younger than a day",

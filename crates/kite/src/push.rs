@@ -1,6 +1,6 @@
 //! `kite app push`: a directory or an archive becomes a release on a server.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -265,8 +265,7 @@ async fn show(progress: Arc<Progress>, total: u64, over: Arc<Notify>) {
     loop {
         let is_over = tokio::time::timeout(SHOW_PERIOD, over.notified()).await.is_ok();
         let line = if is_over { String::new() } else { progress_line(&progress, total, started.elapsed()) };
-        // Nothing is lost when it cannot be shown.
-        let _unseen = write!(std::io::stderr(), "\r\x1b[K{line}").and_then(|()| std::io::stderr().flush());
+        say::progress(&line);
         if is_over {
             return;
         }

@@ -165,8 +165,8 @@ async fn fill(job: &Arc<Job>) -> Result<(), VolumeError> {
         }
         Ok(left)
     });
-    let left = left.await?;
     let flushing = Flushing::start(job);
+    let left = left.await?;
     let parallel = job.volume.shared.settings.parallel.max(1);
     let fetches = futures_util::stream::iter(0..job.plan.packs.len()).map(|index| {
         let (pack, places) = &job.plan.packs[index];

@@ -210,14 +210,13 @@ async fn keep(plane: Arc<Plane>) {
         Err(keeper::KeeperError::Collect(content::CollectError::NothingLive)) => {}
         Err(error) => warn!(error = &error as &dyn std::error::Error, "the content store could not be collected"),
     }
-    match keeper::compact_with(dir, &plane.store, store, content::CompactOptions::default()).await {
-        Ok(content::Compacted { roots_replaced: 0, .. }) => {}
-        // Sessions that start now have to be told the new roots.
-        Ok(_) => match plane.refresh_catalogue().await {
-            Ok(()) => plane.coordinator.want(),
-            Err(problem) => error!(detail = problem.detail, "the catalogue does not know of a compaction"),
-        },
-        Err(error) => warn!(error = &error as &dyn std::error::Error, "the content store could not be compacted"),
+    if let Err(error) = keeper::compact_with(dir, &plane.store, store, content::CompactOptions::default()).await {
+        warn!(error = &error as &dyn std::error::Error, "the content store could not be compacted");
+    }
+    // Sessions that start now have to be told the new roots; also those of a compaction that ended early.
+    match plane.refresh_catalogue().await {
+        Ok(()) => plane.coordinator.want(),
+        Err(problem) => error!(detail = problem.detail, "the catalogue does not know of a compaction"),
     }
 }
 

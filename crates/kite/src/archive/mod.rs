@@ -13,7 +13,7 @@ mod tests;
 mod zip;
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal as _, Read, Seek, SeekFrom, Write as _};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,7 @@ use tempfile::TempDir;
 
 use self::kind::Kind;
 use self::place::Place;
+use crate::say;
 
 /// How often the progress is shown.
 const SHOW_PERIOD: Duration = Duration::from_millis(500);
@@ -56,7 +57,7 @@ pub(crate) fn unpack(archive: &Path, stop: &Arc<AtomicBool>) -> anyhow::Result<U
         Kind::Zip => zip::unpack(reader, &mut place),
         tar => tar::unpack(tar.reader(reader)?, &mut place),
     };
-    clear_line();
+    say::progress("");
     unpacked.with_context(|| format!("{name} cannot be unpacked into {}", temporary.path().display()))?;
     let package = root_of(temporary.path())?;
     Ok(Unpacked { _temporary: temporary, package })
@@ -91,11 +92,10 @@ impl Read for Meter {
         }
         let length = self.inner.read(buffer)?;
         self.read += length as u64;
-        if self.shown.elapsed() >= SHOW_PERIOD && io::stderr().is_terminal() {
+        if self.shown.elapsed() >= SHOW_PERIOD {
             self.shown = Instant::now();
             let percent = (self.read.min(self.bytes) * 100).checked_div(self.bytes).unwrap_or(100);
-            // Nothing is lost when it cannot be shown.
-            let _unseen = write!(io::stderr(), "\r\x1b[K{percent:3} % unpacked");
+            say::progress(&format!("{percent:3} % unpacked"));
         }
         Ok(length)
     }
@@ -104,11 +104,5 @@ impl Read for Meter {
 impl Seek for Meter {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.inner.seek(to)
-    }
-}
-
-fn clear_line() {
-    if io::stderr().is_terminal() {
-        let _unseen = write!(io::stderr(), "\r\x1b[K");
     }
 }

@@ -23,6 +23,19 @@ pub(super) enum Executable {
     Perhaps,
 }
 
+/// Set-user-id and set-group-id.
+const PRIVILEGE_BITS: u32 = 0o6000;
+
+impl Executable {
+    /// What a Unix mode says; refused for a file that would run as somebody else.
+    pub(super) fn of_mode(name: &Path, mode: u32) -> anyhow::Result<Executable> {
+        if mode & PRIVILEGE_BITS != 0 {
+            bail!("{} has a set-user-id or set-group-id bit: take it away (chmod ug-s)", name.display());
+        }
+        Ok(if mode & 0o111 == 0 { Executable::No } else { Executable::Yes })
+    }
+}
+
 /// The directory. Nobody else may enter it, so that names looked at stay what they are.
 #[derive(Debug)]
 pub(super) struct Place {

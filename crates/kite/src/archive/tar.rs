@@ -8,9 +8,6 @@ use tar::{Archive, EntryType};
 
 use super::place::{Executable, Place};
 
-/// Set-user-id and set-group-id.
-const PRIVILEGE_BITS: u32 = 0o6000;
-
 pub(super) fn unpack(archive: Box<dyn Read>, place: &mut Place) -> anyhow::Result<()> {
     for entry in Archive::new(archive).entries()? {
         let mut entry = entry?;
@@ -21,11 +18,7 @@ pub(super) fn unpack(archive: Box<dyn Read>, place: &mut Place) -> anyhow::Resul
         };
         match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let mode = entry.header().mode()?;
-                if mode & PRIVILEGE_BITS != 0 {
-                    bail!("{shown} has a set-user-id or set-group-id bit: take it away (chmod ug-s)");
-                }
-                let executable = if mode & 0o111 == 0 { Executable::No } else { Executable::Yes };
+                let executable = Executable::of_mode(&name, entry.header().mode()?)?;
                 let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(entry.header().mtime()?);
                 place.file(&name, executable, modified, &mut entry)?;
             }

@@ -14,11 +14,10 @@ use super::place::{Executable, Place};
 /// Longest target of a symbolic link.
 const MAX_LINK_BYTES: u64 = 4096;
 
-/// Bits of a Unix mode that say what it is, what a symbolic link and what a file has there, and what is a right of another user.
+/// Bits of a Unix mode that say what it is, what a symbolic link and what a file has there.
 const KIND_BITS: u32 = 0o170_000;
 const SYMLINK: u32 = 0o120_000;
 const REGULAR: u32 = 0o100_000;
-const PRIVILEGE_BITS: u32 = 0o6000;
 
 pub(super) fn unpack(archive: impl std::io::Read + Seek, place: &mut Place) -> anyhow::Result<()> {
     let mut archive = ZipArchive::new(archive)?;
@@ -43,19 +42,8 @@ pub(super) fn unpack(archive: impl std::io::Read + Seek, place: &mut Place) -> a
         } else if kind != 0 && kind != REGULAR {
             bail!("{shown} is neither a file nor a link (mode {kind:o}), which has no place in a package");
         } else {
-            if mode.is_some_and(|mode| mode & PRIVILEGE_BITS != 0) {
-                bail!("{shown} has a set-user-id or set-group-id bit: take it away (chmod ug-s)");
-            }
-            let executable = match mode {
-                Some(mode) if kind == REGULAR => {
-                    if mode & 0o111 == 0 {
-                        Executable::No
-                    } else {
-                        Executable::Yes
-                    }
-                }
-                _ => Executable::Perhaps,
-            };
+            let said = mode.map(|mode| Executable::of_mode(&name, mode)).transpose()?;
+            let executable = said.filter(|_| kind == REGULAR).unwrap_or(Executable::Perhaps);
             let modified = entry.last_modified().and_then(modified).unwrap_or(SystemTime::UNIX_EPOCH);
             place.file(&name, executable, modified, &mut entry)?;
         }
