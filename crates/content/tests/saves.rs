@@ -319,6 +319,15 @@ fn capture_live(game: &Instance, patience: Duration, settle: Duration) -> (Captu
     (captured, kept)
 }
 
+/// Ends the game's thread also when the test fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_game_that_writes_all_the_time_has_whole_files_in_its_save() {
     let game = Instance::new();
@@ -333,12 +342,12 @@ fn a_game_that_writes_all_the_time_has_whole_files_in_its_save() {
                 write_version(&game, version);
             }
         });
+        let _end = End(&is_over);
         for _ in 0..10 {
             let (captured, kept) = capture_live(&game, Duration::from_millis(100), Duration::from_secs(60));
             versions(&captured, &kept);
             assert!(!captured.is_settled);
         }
-        is_over.store(true, Ordering::Relaxed);
     });
 }
 
@@ -358,12 +367,12 @@ fn a_game_that_pauses_has_files_in_its_save_that_belong_together() {
                 std::thread::sleep(Duration::from_millis(600));
             }
         });
+        let _end = End(&is_over);
         for _ in 0..4 {
             let (captured, kept) = capture_live(&game, Duration::from_secs(60), Duration::from_millis(300));
             let versions = versions(&captured, &kept);
             assert!(captured.is_settled && versions[0] == versions[1], "{versions:?}");
         }
-        is_over.store(true, Ordering::Relaxed);
     });
 }
 

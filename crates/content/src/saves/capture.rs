@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Stat, fstat};
 
 use super::patterns::{Place, SavePaths};
-use super::walk::{Found, Opened, Walk, age, is_gone, read_error};
+use super::walk::{Found, Opened, Walk, age_of_bytes, is_gone, read_error};
 use super::{Limits, Places};
 use crate::chunk::Chunk;
 use crate::path::TreePath;
@@ -243,7 +243,7 @@ impl Reader<'_> {
             if FileType::from_raw_mode(seen.st_mode) != FileType::RegularFile || seen.st_mode & PRIVILEGE_BITS != 0 {
                 return Ok(None);
             }
-            let is_young = |stat: &Stat| age(stat).is_some_and(|age| age < CLOCK_STEP);
+            let is_young = |stat: &Stat| age_of_bytes(stat).is_some_and(|age| age < CLOCK_STEP);
             if is_young(&seen) {
                 self.wait(path)?;
                 seen = fstat(&file).map_err(failed)?;

@@ -89,10 +89,20 @@ fn changes(stat: &Stat) -> [i128; 2] {
 }
 
 /// How long ago it was changed. `None` for a time to come: a game can set one.
-pub(super) fn age(stat: &Stat) -> Option<Duration> {
+fn age(stat: &Stat) -> Option<Duration> {
+    changes(stat).into_iter().filter_map(since).min()
+}
+
+/// How long ago an open file was written. Of one that has no name any more its inode's time tells when the name went: a game that replaces its
+/// files all the time would never have one that is old enough.
+pub(super) fn age_of_bytes(stat: &Stat) -> Option<Duration> {
+    let [written, _] = changes(stat);
+    if stat.st_nlink == 0 { since(written) } else { age(stat) }
+}
+
+fn since(then: i128) -> Option<Duration> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos();
-    let age = |then: i128| u64::try_from(i128::try_from(now).ok()? - then).ok().map(Duration::from_nanos);
-    changes(stat).into_iter().filter_map(age).min()
+    u64::try_from(i128::try_from(now).ok()? - then).ok().map(Duration::from_nanos)
 }
 
 /// What a walk found.

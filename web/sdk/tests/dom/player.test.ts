@@ -52,7 +52,13 @@ const say = (message: ServerMessage): Promise<void> =>
 const STAMPED = /^(kite-\w+) /;
 
 /** What the streamer got, as `channel type {fields}` without stamps, until `enough` of them came. */
-async function got(enough: number, drop: readonly string[] = ["hello", "resize"]): Promise<string[]> {
+const got = (enough: number, drop?: readonly string[]): Promise<string[]> =>
+  gotUntil((all) => all.length >= enough, drop);
+
+async function gotUntil(
+  isEnough: (all: readonly string[]) => boolean,
+  drop: readonly string[] = ["hello", "resize"],
+): Promise<string[]> {
   const all: string[] = [];
   await until(
     async () => {
@@ -64,7 +70,7 @@ async function got(enough: number, drop: readonly string[] = ["hello", "resize"]
       }
       return all;
     },
-    (all) => all.length >= enough,
+    isEnough,
     5_000,
   );
   return all;
@@ -240,8 +246,8 @@ describe("mouse", () => {
     await page.mouse.move(310, 195);
     await page.mouse.move(330, 195);
     await page.mouse.down();
-    const texts = await got(2);
-    const last = texts.at(-1) ?? "";
+    const texts = await gotUntil((all) => all.some((text) => text.includes("pressed")));
+    const last = texts.find((text) => text.includes("pressed")) ?? "";
     expect(texts.some((text) => text.startsWith("kite-motion pointerMotion"))).toBe(true);
     expect(texts.some((text) => text.includes("pointerMove "))).toBe(false);
     expect(last).toContain('"button":"left","pressed":true,"position":null');
