@@ -26,6 +26,7 @@
 //!
 //! Deliberately absent: sessions, tenants, databases, HTTP.
 
+pub mod buffers;
 mod chunk;
 mod collect;
 mod compact;
@@ -67,4 +68,4 @@ pub use signature::{Fineness, Signature, SignatureError, Sources};
 pub use store::{Listed, ObjectKind, ObjectName, Store, StoreError, StoreSettings};
 pub use stored::{Compressor, Damaged, unpack};
 pub use tree::{Entry, EntryKind, Piece, Tree, TreeError};
-pub use volume::{Policy, Rate, ReplicaState, Use, Volume, VolumeError, VolumeSettings};
+pub use volume::{Policy, Rate, ReplicaState, Scrub, Use, Volume, VolumeError, VolumeSettings};

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::buffers;
 use crate::chunk::{Chunk, ChunkId, MAX_CHUNK_BYTES};
 use crate::encoding::encode_onto;
 use crate::id::PackId;
@@ -113,13 +114,15 @@ pub struct Packer {
 impl Packer {
     /// An empty one. Fails when there is no memory for the compressor.
     pub fn new() -> std::io::Result<Packer> {
-        Ok(Packer { bytes: HEAD.to_vec(), places: Vec::new(), compressor: Compressor::new(LEVEL)? })
+        let mut bytes = buffers::take();
+        bytes.extend_from_slice(HEAD);
+        Ok(Packer { bytes, places: Vec::new(), compressor: Compressor::new(LEVEL)? })
     }
 
     /// Adds a chunk. Whether it is in the pack already is the caller's business.
     pub fn add(&mut self, chunk: &Chunk) {
         let stored = self.compressor.store(&chunk.bytes);
-        append(&mut self.bytes, &mut self.places, chunk.id, chunk.bytes.len(), &stored);
+        append(&mut self.bytes, &mut self.places, chunk.id, chunk.bytes.len(), stored);
     }
 
     /// Adds a chunk of `length` bytes as it was stored elsewhere, for whoever has it already and [unpacked](unpack) it to see that it is
@@ -259,7 +262,7 @@ mod tests {
         let (mut compressor, mut packer) = (Compressor::new(19).unwrap(), Packer::new().unwrap());
         for chunk in &chunks {
             let length = u32::try_from(chunk.bytes.len()).unwrap();
-            packer.add_stored(chunk.id, length, &compressor.store(&chunk.bytes));
+            packer.add_stored(chunk.id, length, compressor.store(&chunk.bytes));
         }
         let pack = packer.finish();
         let read = Pack::read(pack.bytes, Some(pack.id)).unwrap();

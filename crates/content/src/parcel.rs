@@ -12,6 +12,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::buffers;
 use crate::chunk::{Chunk, ChunkId, MAX_CHUNK_BYTES};
 use crate::encoding::encode_onto;
 use crate::patch::{MAX_PATCH_BYTES, Patch, PatchError};
@@ -66,7 +67,7 @@ impl ParcelBuilder {
     /// An empty one that compresses at one of zstd's levels, -7 to 22: a higher one is worth it where the network is slower than the
     /// processor. Fails when there is no memory for the compressor.
     pub fn new(level: i32) -> io::Result<ParcelBuilder> {
-        Ok(ParcelBuilder { bytes: HEAD.to_vec(), items: 0, unpacked: 0, compressor: Compressor::new(level)? })
+        Ok(ParcelBuilder { bytes: empty(), items: 0, unpacked: 0, compressor: Compressor::new(level)? })
     }
 
     /// Compresses at another level what is added from now on.
@@ -76,20 +77,26 @@ impl ParcelBuilder {
 
     /// Adds a chunk as a patch where that is clearly shorter, else whole.
     pub fn add(&mut self, chunk: &Chunk, sources: &Sources) {
-        let stored = self.compressor.store(&chunk.bytes);
-        let length = chunk.bytes.len();
-        match Patch::make(&chunk.bytes, stored.len(), sources, &mut self.compressor) {
-            Some(patch) => append(&mut self.bytes, chunk.id, length, Kind::Patch, &patch.encode()),
-            None => append(&mut self.bytes, chunk.id, length, Kind::Whole, &stored),
+        let before = self.bytes.len();
+        let stored = self.append_whole(chunk);
+        if let Some(patch) = Patch::make(&chunk.bytes, stored, sources, &mut self.compressor) {
+            self.bytes.truncate(before);
+            append(&mut self.bytes, chunk.id, chunk.bytes.len(), Kind::Patch, &patch.encode());
         }
-        self.count(length);
     }
 
     /// Adds a chunk whole: one that was sent as a patch before and could not be made.
     pub fn add_whole(&mut self, chunk: &Chunk) {
+        self.append_whole(chunk);
+    }
+
+    /// How many bytes it takes.
+    fn append_whole(&mut self, chunk: &Chunk) -> usize {
         let stored = self.compressor.store(&chunk.bytes);
-        append(&mut self.bytes, chunk.id, chunk.bytes.len(), Kind::Whole, &stored);
+        append(&mut self.bytes, chunk.id, chunk.bytes.len(), Kind::Whole, stored);
+        let stored = stored.len();
         self.count(chunk.bytes.len());
+        stored
     }
 
     /// Adds a patch that makes the chunk of this name.
@@ -117,12 +124,18 @@ impl ParcelBuilder {
 
     /// The parcel; afterwards this is empty again.
     pub fn finish(&mut self) -> Vec<u8> {
-        let mut bytes = std::mem::replace(&mut self.bytes, HEAD.to_vec());
+        let mut bytes = std::mem::replace(&mut self.bytes, empty());
         self.items = 0;
         self.unpacked = 0;
         bytes.extend_from_slice(TAIL);
         bytes
     }
+}
+
+fn empty() -> Vec<u8> {
+    let mut bytes = buffers::take();
+    bytes.extend_from_slice(HEAD);
+    bytes
 }
 
 fn append(bytes: &mut Vec<u8>, id: ChunkId, length: usize, kind: Kind, body: &[u8]) {

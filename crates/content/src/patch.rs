@@ -92,7 +92,7 @@ impl Patch {
         let (mut patch, own) = merged(target, &steps, sources)?;
         // What does not get shorter as a whole hardly does in parts.
         let is_dense = stored >= target.len();
-        patch.own = if is_dense { own } else { compressor.store(&own).into_owned() };
+        patch.own = if is_dense { own } else { compressor.store(&own).to_vec() };
         let length = patch.encode().len();
         // To apply it costs the reading of old chunks, which a fourth less to send is worth.
         (length <= stored / 4 * 3 && length <= MAX_PATCH_BYTES).then_some(patch)

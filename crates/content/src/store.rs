@@ -22,6 +22,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, RetryConfig};
 
+use crate::buffers;
 use crate::chunk::Chunk;
 use crate::id::{PackId, RootId, TreeId};
 use crate::pack::{MAX_INDEX_BYTES, Pack, Place, places_of_tail};
@@ -46,6 +47,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What servers call a wrong key, a wrong secret, and a key that may not do this.
 const REFUSALS: [&str; 3] = ["<Code>AccessDenied<", "<Code>InvalidAccessKeyId<", "<Code>SignatureDoesNotMatch<"];
+
+/// The object that is written to be told the store's time.
+pub(crate) const CLOCK: &str = "clock";
+
+/// Most of a local store's disk that is kept free for saves; of a small disk a twentieth.
+const MOST_RESERVE_BYTES: u64 = 1 << 30;
 
 /// Where the store is.
 #[derive(Clone, PartialEq, Eq)]
@@ -274,6 +281,16 @@ impl Store {
         }
     }
 
+    /// Whether so many more bytes leave the reserve that saves need; else [`StoreError::Full`]. For whatever can be sent again later. A server
+    /// is not asked.
+    pub fn check_reserve(&self, bytes: u64) -> Result<(), StoreError> {
+        let Some(dir) = &self.local_dir else { return Ok(()) };
+        let stat = rustix::fs::statvfs(dir).map_err(|errno| StoreError::Failed(Box::new(io::Error::from(errno))))?;
+        let (free, size) = (stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize));
+        let reserve = MOST_RESERVE_BYTES.min(size / 20);
+        if free >= bytes.saturating_add(reserve) { Ok(()) } else { Err(StoreError::Full) }
+    }
+
     /// The directory of a local store.
     #[must_use]
     pub fn local_dir(&self) -> Option<&std::path::Path> {
@@ -296,7 +313,7 @@ impl Store {
     /// Keeps bytes under their own name; true in the order of the world when it returns: they survive the loss of power.
     pub async fn put_pack(&self, id: PackId, bytes: Vec<u8>) -> Result<(), StoreError> {
         debug_assert!(bytes.len() <= crate::seal::MAX_SEALED_PACK_BYTES, "no reader takes a longer one");
-        self.put(&ObjectName::new(ObjectKind::Pack, &id), bytes.into()).await
+        self.put(&ObjectName::new(ObjectKind::Pack, &id), buffers::lend(bytes)).await
     }
 
     /// A pack's bytes, whole and checked against its name.
@@ -391,7 +408,7 @@ impl Store {
 
     /// The time by the store's own clock, which is the one that [`Listed::written`] goes by. Writes a small object, `clock`.
     pub async fn now(&self) -> Result<SystemTime, StoreError> {
-        let path = ObjectPath::from("clock");
+        let path = ObjectPath::from(CLOCK);
         let failed = |error| match StoreError::of(&ObjectName::new(ObjectKind::Root, &"*"), error) {
             StoreError::Missing(name) => StoreError::Failed(format!("{name}: its clock is gone").into()),
             other => other,

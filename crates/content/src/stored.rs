@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
+use zstd::zstd_safe::CParameter;
+
 use crate::chunk::{Chunk, ChunkId, MAX_CHUNK_BYTES};
 
 /// Stored bytes that are not the chunk they are said to be. Get them again, from another place if need be.
@@ -15,23 +17,39 @@ use crate::chunk::{Chunk, ChunkId, MAX_CHUNK_BYTES};
 pub struct Damaged(pub ChunkId);
 
 /// Compresses many chunks one after the other: its memory is taken once.
-pub struct Compressor(zstd::bulk::Compressor<'static>);
+pub struct Compressor {
+    inner: zstd::bulk::Compressor<'static>,
+    /// What the last chunk became.
+    bytes: Vec<u8>,
+}
+
+/// As the level says.
+const LEVELS_OWN: u32 = 0;
+
+/// Shortest repetition that levels below zero look for, in bytes: with longer ones there are fewer to write and to read again. Less finds more.
+const QUICK_MATCH_BYTES: u32 = 7;
 
 impl Compressor {
     /// One of zstd's levels, -7 to 22. Fails when there is no memory for it.
     pub fn new(level: i32) -> io::Result<Compressor> {
-        zstd::bulk::Compressor::new(level).map(Compressor)
+        let inner = zstd::bulk::Compressor::new(level)?;
+        let mut compressor =
+            Compressor { inner, bytes: Vec::with_capacity(zstd::zstd_safe::compress_bound(MAX_CHUNK_BYTES)) };
+        compressor.set_level(level)?;
+        Ok(compressor)
     }
 
     /// Another level from now on.
     pub fn set_level(&mut self, level: i32) -> io::Result<()> {
-        self.0.set_compression_level(level)
+        self.inner.set_compression_level(level)?;
+        let shortest = if level < 0 { QUICK_MATCH_BYTES } else { LEVELS_OWN };
+        self.inner.set_parameter(CParameter::MinMatch(shortest))
     }
 
     /// The bytes as they are to be stored: never longer than they were.
-    pub fn store<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let compressed = self.0.compress(bytes).ok().filter(|compressed| compressed.len() < bytes.len());
-        compressed.map_or(Cow::Borrowed(bytes), Cow::Owned)
+    pub fn store<'a>(&'a mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let is_shorter = self.inner.compress_to_buffer(bytes, &mut self.bytes).is_ok_and(|length| length < bytes.len());
+        if is_shorter { &self.bytes } else { bytes }
     }
 }
 
@@ -107,7 +125,7 @@ mod tests {
     fn bytes_come_back_and_never_grow() {
         let (mut compressor, mut unpacker) = (Compressor::new(3).unwrap(), Unpacker::new().unwrap());
         for bytes in [vec![0; MAX_CHUNK_BYTES], noise(MAX_CHUNK_BYTES, 1), vec![1], b"abcabcabcabcabcabcabc".to_vec()] {
-            let stored = compressor.store(&bytes).into_owned();
+            let stored = compressor.store(&bytes).to_vec();
             assert!(stored.len() <= bytes.len());
             let (id, length) = (ChunkId::of(&bytes), u32::try_from(bytes.len()).unwrap());
             assert_eq!(unpack(id, length, &stored).unwrap().bytes, bytes);

@@ -120,6 +120,8 @@ pub(crate) struct VolumeTable {
     pub(crate) limit_mb: Option<u64>,
     pub(crate) fetch_kbps: Option<u64>,
     pub(crate) parallel: Option<u8>,
+    pub(crate) verify_days: Option<u32>,
+    pub(crate) verify_kbps: Option<u64>,
 }
 
 /// Ports, first and last inclusive, written `50000-50199`.
@@ -204,8 +206,10 @@ impl Config {
         if self.volume.xfs_gb == Some(0) {
             bail!("volume.xfs_gb is 0: give at least 1, or remove the line");
         }
-        if self.volume.fetch_kbps == Some(0) || self.volume.parallel == Some(0) || self.limits.save_mb == Some(0) {
-            bail!("a number of [volume], or limits.save_mb, is 0: nothing could be fetched or saved");
+        let table = &self.volume;
+        let rates = [table.fetch_kbps, table.verify_kbps, table.parallel.map(u64::from)];
+        if rates.contains(&Some(0)) || self.limits.save_mb == Some(0) {
+            bail!("a number of [volume], or limits.save_mb, is 0: nothing could be fetched, verified or saved");
         }
         if let Some(origin) = self.access.origins.iter().find(|origin| !is_origin(origin)) {
             bail!(
@@ -238,8 +242,15 @@ impl Config {
         let table = &self.volume;
         let mut volume = content::VolumeSettings::new(table.dir.clone().unwrap_or_else(|| data.join("volume")));
         volume.limit_bytes = table.limit_mb.map(|mb| mb << 20);
-        volume.rate = table.fetch_kbps.and_then(|kbps| std::num::NonZero::new(kbps * 125)).map(content::Rate);
+        volume.rate = kbps(table.fetch_kbps);
         volume.parallel = table.parallel.map_or(volume.parallel, usize::from);
+        if let Some(days) = table.verify_days {
+            let period = std::time::Duration::from_hours(u64::from(days) * 24);
+            volume.scrub = volume.scrub.filter(|_| days > 0).map(|scrub| content::Scrub { period, ..scrub });
+        }
+        if let (Some(scrub), Some(rate)) = (&mut volume.scrub, kbps(table.verify_kbps)) {
+            scrub.rate = rate;
+        }
         volume
     }
 
@@ -273,6 +284,11 @@ impl Config {
         limits.token_lifetime = limits.session_length + Duration::from_secs(3600);
         limits
     }
+}
+
+/// Kilobits a second, as they stand in the configuration.
+fn kbps(number: Option<u64>) -> Option<content::Rate> {
+    number.and_then(|kbps| std::num::NonZero::new(kbps.saturating_mul(125))).map(content::Rate)
 }
 
 fn is_origin(text: &str) -> bool {

@@ -59,9 +59,9 @@ fn remote(error: ApiError) -> RemoteError {
 
 impl RestUpload {
     /// Sends, and again when the way or the server broke: everything that is sent here can be sent twice.
-    async fn post(&self, path: &str, body: Vec<u8>) -> Result<Bytes, RemoteError> {
+    async fn post(&self, path: &str, body: impl Into<Bytes>) -> Result<Bytes, RemoteError> {
         let path = format!("/v1/uploads/{}/{path}", self.upload);
-        let body = Bytes::from(body);
+        let body: Bytes = body.into();
         let mut retries = RETRIES.iter();
         loop {
             match self.api.exchange(Method::POST, &path, Some((OCTETS, body.clone()))).await {
@@ -85,11 +85,11 @@ fn read_json<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, RemoteE
 
 impl Remote for RestUpload {
     async fn signatures(&self, numbers: Vec<u32>) -> Result<Vec<u8>, RemoteError> {
-        let body = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
+        let body: Vec<u8> = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
         Ok(self.post("signatures", body).await?.into())
     }
 
-    async fn send(&self, parcel: Vec<u8>) -> Result<Vec<ChunkId>, RemoteError> {
+    async fn send(&self, parcel: Bytes) -> Result<Vec<ChunkId>, RemoteError> {
         let taken: ParcelTaken = read_json(&self.post("parcels", parcel).await?)?;
         read_ids(&taken.refused)
     }

@@ -192,6 +192,8 @@ impl Reconciler {
         let mut period = tokio::time::interval(REPORT_PERIOD);
         let changed = Arc::clone(&self.changed);
         let mut contents = self.volume.watch();
+        let volume = self.volume.clone();
+        let mut scrub = std::pin::pin!(volume.scrub());
         let mut connected = true;
         loop {
             let mut look_at_disk = false;
@@ -207,6 +209,7 @@ impl Reconciler {
                 () = changed.notified() => {}
                 // A few times a second at most while something is fetched: a change more is in the next report.
                 _ = content_changed(&mut contents) => {}
+                () = &mut scrub => {}
                 _ = period.tick() => look_at_disk = true,
                 _ = stopping.wait_for(|stop| *stop) => break,
             }

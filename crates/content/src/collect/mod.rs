@@ -55,7 +55,8 @@ pub struct Live {
 ///   the upload tries again a little later.
 /// - An upload relies on chunks of roots that are live, in one transaction with its row.
 /// - An upload's end is one transaction: its release comes, its row goes.
-/// - A save's version is recorded only while its oldest object is younger than half the grace, and never while its root is condemned.
+/// - A save's version is never recorded while its root is condemned. That its objects are younger than the grace until then is the nodes' and
+///   the keeper's: a node reports a capture again and again, and the keeper collects only when the control plane has listened for a period.
 pub trait Ledger: Sync {
     /// Why it did not answer.
     type Error: Into<Box<dyn std::error::Error + Send + Sync>>;

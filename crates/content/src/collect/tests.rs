@@ -153,11 +153,14 @@ async fn what_killed_writers_left_goes_after_the_grace() {
     for suffix in ["#1", "#23", "#x", "#"] {
         fs::write(left(suffix), b"half").unwrap();
     }
+    let clock = site.dir.path().join("clock#4");
+    fs::write(&clock, b"kite").unwrap();
     let foreign = at.with_file_name("readme#1");
     fs::write(&foreign, b"not ours").unwrap();
     let ledger = live(&[root]);
     assert_eq!(site.collect(&ledger, hours(23)).await.unwrap().staging, Amount::default());
-    assert_eq!(site.collect(&ledger, hours(25)).await.unwrap().staging, Amount { objects: 2, bytes: 8 });
+    assert_eq!(site.collect(&ledger, hours(25)).await.unwrap().staging, Amount { objects: 3, bytes: 12 });
+    assert!(!clock.exists());
     assert_eq!(["#1", "#23", "#x", "#"].map(|suffix| left(suffix).exists()), [false, false, true, true]);
     assert!(at.exists() && foreign.exists());
 }

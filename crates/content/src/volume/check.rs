@@ -21,10 +21,13 @@ pub(super) struct Found {
     pub(super) faults: u64,
 }
 
-/// Looks at everything. `progress` is told the bytes that were looked at.
-pub(super) fn check(dir: &Files, tree: &Tree, progress: &dyn Fn(u64)) -> Found {
+/// How often `progress` is told within a file.
+const PROGRESS_BYTES: u64 = 16 << 20;
+
+/// Looks at everything. `progress` is told the bytes that were looked at, and says whether to go on; `None` when it said no.
+pub(super) fn check(dir: &Files, tree: &Tree, progress: &dyn Fn(u64) -> bool) -> Option<Found> {
     let mut found = Found::default();
-    let mut looked_at = 0;
+    let (mut looked_at, mut told) = (0, 0);
     let mut buffer = Vec::new();
     for (index, path, _, pieces) in files(tree) {
         let file = dir.read(path);
@@ -38,11 +41,19 @@ pub(super) fn check(dir: &Files, tree: &Tree, progress: &dyn Fn(u64)) -> Found {
                 found.faults += 1;
             }
             looked_at += u64::from(target.length);
+            if looked_at - told >= PROGRESS_BYTES {
+                told = looked_at;
+                if !progress(looked_at) {
+                    return None;
+                }
+            }
         }
-        progress(looked_at);
+        if !progress(looked_at) {
+            return None;
+        }
     }
     found.faults += tree.entries().iter().filter(|entry| !dir.is_as(entry)).count() as u64;
-    found
+    Some(found)
 }
 
 fn has(file: &File, chunk: ChunkId, offset: u64, length: u32, buffer: &mut Vec<u8>) -> bool {

@@ -12,10 +12,11 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::plan::{Elder, Local, Plan};
+use super::scrub::{self, Leash, TREE_FILE};
 use super::write::{Files, Writer};
-use super::{Policy, ReplicaState, Volume, VolumeError, check, space};
+use super::{Policy, Rate, ReplicaState, Volume, VolumeError, check, space};
 use crate::chunk::ChunkId;
-use crate::id::{PackId, RootId};
+use crate::id::{PackId, RootId, TreeId};
 use crate::pack::Place;
 use crate::root::Root;
 use crate::store::StoreError;
@@ -23,6 +24,9 @@ use crate::tree::Tree;
 
 /// Packs whose indexes are read at the same time.
 const INDEXES_AT_ONCE: usize = 16;
+
+/// The release's root, which names the tree beside it.
+const ROOT_FILE: &str = "root";
 
 /// How often the disk is told to write what came: half a second of a fast disk's work.
 const FLUSH_PERIOD: Duration = Duration::from_millis(500);
@@ -72,21 +76,24 @@ pub(super) async fn replicate(volume: &Volume, id: RootId) -> Result<u64, Volume
     let present = volume.present_dir(id);
     let (dir, is_new) = if present.is_dir() { (present.clone(), false) } else { (volume.partial_dir(id), true) };
 
-    let (to_check, reporting) = (dir.clone(), volume.clone());
+    let (to_check, reporting, root_bytes) = (dir.clone(), volume.clone(), root.encode());
     let (for_check, bytes_total) = (Arc::clone(&tree), tree.bytes());
     let found = blocking(move || {
         let files = to_check.join("files");
         let is_fresh = !files.is_dir();
         fs::create_dir_all(&files).map_err(VolumeError::disk(&files.display()))?;
-        fs::write(to_check.join("tree"), &tree_bytes).map_err(VolumeError::disk(&to_check.display()))?;
+        for (name, bytes) in [(ROOT_FILE, &root_bytes[..]), (TREE_FILE, &tree_bytes[..])] {
+            fs::write(to_check.join(name), bytes).map_err(VolumeError::disk(&to_check.display()))?;
+        }
         if is_fresh {
             return Ok(check::Found::default());
         }
         let report = |bytes_done| {
             let state = ReplicaState::Replicating { bytes_done, bytes_total, bytes_fetched: 0 };
             reporting.update(id, |replica| replica.state = state);
+            true
         };
-        Ok(check::check(&Files::open(&files)?, &for_check, &report))
+        Ok(check::check(&Files::open(&files)?, &for_check, &report).unwrap_or_default())
     });
     let found = found.await?;
     let packs = indexes(volume, &root).await?;
@@ -140,7 +147,7 @@ async fn elders(volume: &Volume, id: RootId) -> Vec<Elder> {
         let tree = match tree {
             Some(tree) => Some(tree),
             None => {
-                let path = dir.join("tree");
+                let path = dir.join(TREE_FILE);
                 // One that cannot be read is no help here, and found when it is verified.
                 let read = blocking(move || fs::read(&path).map_err(VolumeError::disk(&path.display()))).await;
                 let tree = read.ok().and_then(|bytes| Tree::decode(&bytes).ok()).map(Arc::new);
@@ -283,22 +290,43 @@ fn finish(job: &Job, dir: &Path, present: Option<&Path>) -> Result<(), VolumeErr
     Ok(())
 }
 
-/// Reads a copy that is present: its bytes, and how much of it is wrong.
-pub(super) async fn verify(volume: &Volume, id: RootId) -> Result<(u64, u64), VolumeError> {
-    let root = volume.store().root(id).await?;
-    let tree = volume.store().tree(root.tree).await?;
-    let bytes_total = tree.bytes();
-    let (dir, reporting) = (volume.present_dir(id).join("files"), volume.clone());
+/// Reads a copy that is present: its bytes, and how much of it is wrong. The store is asked only when what the copy has to be is damaged, too.
+pub(super) async fn verify(volume: &Volume, id: RootId, rate: Option<Rate>) -> Result<(u64, u64), VolumeError> {
+    let dir = volume.present_dir(id);
+    let reading = dir.clone();
+    let tree = match blocking(move || Ok(written_tree(&reading, id))).await? {
+        Some(tree) => tree,
+        None => {
+            let root = volume.store().root(id).await?;
+            volume.store().tree(root.tree).await?
+        }
+    };
+    let (bytes_total, reporting) = (tree.bytes(), volume.clone());
+    let (leash, _holder) = Leash::new(rate);
     blocking(move || {
-        let files = Files::open(&dir)?;
+        let files = Files::open(&dir.join("files"))?;
         let report = |bytes_done| {
             let state = ReplicaState::Verifying { bytes_done, bytes_total };
             reporting.update(id, |replica| replica.state = state);
+            leash.wait(bytes_done)
         };
         report(0);
-        Ok((bytes_total, check::check(&files, &tree, &report).faults))
+        let ended = || VolumeError::Failed("verifying it was ended".to_owned());
+        let faults = check::check(&files, &tree, &report).ok_or_else(ended)?.faults;
+        if faults == 0 {
+            scrub::note_checked(&dir).map_err(VolumeError::disk(&dir.display()))?;
+        }
+        Ok((bytes_total, faults))
     })
     .await
+}
+
+/// What a copy has to be, by the files beside it, when they are what the release's name says.
+fn written_tree(dir: &Path, id: RootId) -> Option<Tree> {
+    let root = fs::read(dir.join(ROOT_FILE)).ok().filter(|bytes| RootId::of(bytes) == id)?;
+    let root = Root::decode(&root).ok()?;
+    let tree = fs::read(dir.join(TREE_FILE)).ok().filter(|bytes| TreeId::of(bytes) == root.tree)?;
+    Tree::decode(&tree).ok()
 }
 
 /// True when this copy may make others go that are wanted, too.

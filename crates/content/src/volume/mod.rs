@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/present/ROOT/files/…   a whole, checked copy     DIR/partial/ROOT/files/…   being fetched; goes on after a restart
 //! DIR/present/ROOT/tree      what has to be in it      DIR/evicting/ROOT          being removed
+//! DIR/present/ROOT/root      why that is what it is
 //! ```
 //! ```text
 //! Absent -> Replicating -> Present <-> Verifying
@@ -11,7 +12,8 @@
 //!    +---------------------- Evicting
 //! ```
 //! A copy becomes `present` by one rename, after everything that was written into it was checked and is on the disk: what is half-written is never
-//! served. Files that a release shares with one that is here already were checked when that one came, and are not read again.
+//! served. Files that a release shares with one that is here already were checked when that one came, and are read again with all others by
+//! [`Volume::scrub`]; as they are one file, mending it mends it for both.
 //! Nothing is evicted while somebody uses it ([`Use`]).
 //!
 //! Deliberately absent: who wants a release and why; that is the control plane's.
@@ -21,24 +23,32 @@ mod fetch;
 mod plan;
 mod rate;
 mod replica;
+mod scrub;
 mod space;
 mod write;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
 pub use self::rate::Rate;
 pub use self::replica::{Policy, ReplicaState};
+pub use self::scrub::Scrub;
 use crate::id::RootId;
 use crate::store::{Store, StoreError};
 use crate::tree::Tree;
 
 /// Releases that are fetched at the same time. More only share the same disk and network.
 const FETCHES_AT_ONCE: usize = 2;
+
+/// A terabyte takes six hours of four weeks.
+const DEFAULT_SCRUB: Scrub =
+    Scrub { period: Duration::from_hours(4 * 7 * 24), rate: Rate(NonZeroU64::new(50_000_000).unwrap()) };
 
 /// What a volume is told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +61,15 @@ pub struct VolumeSettings {
     pub rate: Option<Rate>,
     /// Packs that are fetched at the same time for one release. More helps where a request takes long.
     pub parallel: usize,
+    /// How copies are read again; `None` = not by themselves.
+    pub scrub: Option<Scrub>,
 }
 
 impl VolumeSettings {
-    /// The defaults: no limits, four packs at once.
+    /// The defaults: no limits, four packs at once, each copy read again every four weeks.
     #[must_use]
     pub fn new(dir: PathBuf) -> VolumeSettings {
-        VolumeSettings { dir, limit_bytes: None, rate: None, parallel: 4 }
+        VolumeSettings { dir, limit_bytes: None, rate: None, parallel: 4, scrub: Some(DEFAULT_SCRUB) }
     }
 }
 
@@ -325,15 +337,19 @@ impl Volume {
 
     /// Reads a copy again and compares it with what it has to be; what is wrong is fetched anew. False when something was.
     pub async fn verify(&self, root: RootId) -> Result<bool, VolumeError> {
+        self.verify_at(root, None).await
+    }
+
+    async fn verify_at(&self, root: RootId, rate: Option<Rate>) -> Result<bool, VolumeError> {
         let begun = self.update(root, |replica| {
             let is_present = matches!(replica.state, ReplicaState::Present { .. }) && !replica.is_busy;
             replica.is_busy |= is_present;
-            is_present
+            is_present.then(|| replica.state.clone())
         });
-        if !begun {
+        let Some(before) = begun else {
             return Err(VolumeError::Failed("only a copy that is present can be verified".to_owned()));
-        }
-        let checked = fetch::verify(self, root).await;
+        };
+        let checked = fetch::verify(self, root, rate).await;
         let is_good = self.update(root, |replica| {
             replica.is_busy = false;
             match checked {
@@ -346,8 +362,9 @@ impl Volume {
                     replica.state = ReplicaState::Corrupt { faults };
                     Ok(false)
                 }
+                // Nothing is known about it that was not known before.
                 Err(error) => {
-                    replica.state = ReplicaState::failed(&error);
+                    replica.state = before;
                     Err(error)
                 }
             }

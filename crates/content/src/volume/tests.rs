@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use tempfile::TempDir;
 
+use super::scrub::Leash;
 use super::write::is_same_file;
 use super::*;
 use crate::chunk::Chunk;
@@ -138,6 +139,76 @@ async fn a_broken_copy_is_found_and_mended() {
         assert_eq!(tree(&files), tree(package.path()), "damage {index} was not mended");
         assert!(volume.verify(root).await.unwrap());
     }
+}
+
+/// As if the copy had been found good so long ago.
+fn age(copy: &Path, age: Duration) {
+    let tree = fs::File::options().write(true).open(copy.join("tree")).unwrap();
+    tree.set_modified(std::time::SystemTime::now() - age).unwrap();
+}
+
+#[tokio::test]
+async fn copies_are_read_again_when_it_is_time() {
+    const DAY: Duration = Duration::from_hours(24);
+    let site = Site::new();
+    let packages = [package(1), package(2)];
+    let roots = [site.push(packages[0].path()).await, site.push(packages[1].path()).await];
+    let scrub = Scrub { period: DAY, rate: Rate(NonZeroU64::MAX) };
+    let volume = Volume::open(VolumeSettings { scrub: Some(scrub), ..site.settings() }, site.store.clone()).unwrap();
+    for root in roots {
+        let files = volume.ensure(root).await.unwrap().files().to_owned();
+        let mut bytes = fs::read(files.join("data/packed.pak")).unwrap();
+        bytes[1_000_000] ^= 1;
+        fs::write(files.join("data/packed.pak"), bytes).unwrap();
+    }
+    let copy = |index: usize| volume.present_dir(roots[index]);
+    age(&copy(0), 2 * DAY);
+    let mut changes = volume.watch();
+    let mended = async {
+        while scan(&copy(0).join("files"), &mut |_| Ok(())).unwrap()
+            != scan(packages[0].path(), &mut |_| Ok(())).unwrap()
+            || !matches!(volume.state(roots[0]), ReplicaState::Present { .. })
+        {
+            changes.changed().await.unwrap();
+        }
+    };
+    let looking = async {
+        tokio::select! { () = volume.scrub() => (), () = mended => () }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looking).await.expect("what was damaged is found and mended");
+    assert_ne!(tree(&copy(1).join("files")), tree(packages[1].path()), "it is not its time");
+    assert_eq!(volume.due(DAY), None);
+    age(&copy(1), 2 * DAY);
+    assert_eq!(volume.due(DAY), Some(roots[1]));
+}
+
+#[tokio::test]
+async fn a_copy_is_verified_while_the_store_is_away() {
+    let site = Site::new();
+    let package = package(1);
+    let root = site.push(package.path()).await;
+    let volume = site.volume();
+    let copy = volume.ensure(root).await.unwrap().files().parent().unwrap().to_owned();
+    let (here, away) = (site.dir.path().join("store"), site.dir.path().join("away"));
+    fs::rename(&here, &away).unwrap();
+    assert!(volume.verify(root).await.unwrap());
+    // What says how the copy has to be is damaged itself: the store has to be asked, and nothing is known until it answers.
+    fs::write(copy.join("tree"), b"nonsense").unwrap();
+    assert!(volume.verify(root).await.is_err());
+    assert!(matches!(volume.state(root), ReplicaState::Present { .. }));
+    fs::remove_dir_all(&here).ok();
+    fs::rename(&away, &here).unwrap();
+    assert!(volume.verify(root).await.unwrap());
+}
+
+#[test]
+fn reading_again_keeps_to_its_rate_and_ends_with_whoever_asked() {
+    let (leash, holder) = Leash::new(NonZeroU64::new(1_000_000).map(Rate));
+    let begin = std::time::Instant::now();
+    assert!(leash.wait(0) && leash.wait(50_000));
+    assert!(begin.elapsed() >= Duration::from_millis(50));
+    drop(holder);
+    assert!(!leash.wait(50_000));
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ impl Remote for Direct {
         self.upload.signatures(&self.store, &numbers).await.map_err(failed)
     }
 
-    async fn send(&self, parcel: Vec<u8>) -> Result<Vec<ChunkId>, RemoteError> {
+    async fn send(&self, parcel: bytes::Bytes) -> Result<Vec<ChunkId>, RemoteError> {
         let received = self.upload.receive(&self.store, &parcel).await.map_err(failed)?;
         for mut pack in received.packs {
             self.books.note(pack.id.into()).await;

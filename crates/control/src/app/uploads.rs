@@ -54,6 +54,15 @@ impl Uploads {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// It has ended. With the last one its memory goes back.
+    fn forget(&self, upload: UploadId) {
+        let mut open = self.open();
+        open.remove(&upload);
+        if open.is_empty() {
+            content::buffers::release();
+        }
+    }
+
     fn remember(&self, open: Open) -> Arc<Open> {
         let open = Arc::new(open);
         let mut all = self.open();
@@ -169,6 +178,8 @@ impl Plane {
         let _permit = self.parcel_permit().await?;
         let received = open.upload.receive(&self.uploads.store, body).await.map_err(|error| refused(&error))?;
         for mut pack in received.packs {
+            // A push can be repeated, a player's progress cannot.
+            self.uploads.store.check_reserve(pack.bytes.len() as u64).map_err(|error| store_failed(&error))?;
             self.note(&open, &[pack.id.into()]).await?;
             let bytes = std::mem::take(&mut pack.bytes);
             let put = self.uploads.store.put_pack(pack.id, bytes).await;
@@ -212,7 +223,7 @@ impl Plane {
         let (bytes, files) = (tree.bytes(), tree.entries().len() as u64);
         let new = NewRelease { content, bytes, files, manifest: text, picture, channels };
         let released = self.store.release(open.record.id, new, now()).await.map_err(broken)?;
-        self.uploads.open().remove(&open.record.id);
+        self.uploads.forget(open.record.id);
         let record = released.ok_or_else(|| {
             ProblemKind::UploadUnknown.because("The upload has ended meanwhile, or the app is another tenant's.")
         })?;
@@ -226,7 +237,7 @@ impl Plane {
     pub(crate) async fn abandon_upload(&self, caller: &Caller, id: &str) -> Result<(), Problem> {
         let open = self.open_upload(caller, id).await?;
         self.store.abandon_upload(open.record.id).await.map_err(broken)?;
-        self.uploads.open().remove(&open.record.id);
+        self.uploads.forget(open.record.id);
         Ok(())
     }
 

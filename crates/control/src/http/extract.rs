@@ -10,7 +10,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,6 +25,9 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a parcel of an upload may take: 17 MB at half a megabit a second.
 const BYTES_LIMIT: Duration = Duration::from_secs(300);
+
+/// What may be longer takes memory that was used before.
+const LARGE: usize = 1 << 20;
 
 /// Longest parser's message that is passed on, in characters: it may quote the body.
 const MAX_DETAIL: usize = 200;
@@ -172,7 +175,7 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
 async fn read_within(body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     let too_large = || Refusal(ProblemKind::TooLarge.because(format!("The body has more than {limit} bytes.")));
     let mut stream = body.into_data_stream();
-    let mut bytes = BytesMut::new();
+    let mut bytes = if limit > LARGE { content::buffers::take() } else { Vec::new() };
     let all = async {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|_cut| Refusal(ProblemKind::InvalidRequest.because("The body was cut off.")))?;
@@ -181,7 +184,7 @@ async fn read_within(body: Body, limit: usize, time: Duration) -> Result<Bytes, 
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(bytes.freeze())
+        Ok(content::buffers::lend(bytes))
     };
     let slow = |_elapsed| Refusal(ProblemKind::InvalidRequest.because("The body took too long."));
     timeout(time, all).await.map_err(slow)?

@@ -221,6 +221,8 @@ async fn keep(plane: Arc<Plane>) {
 }
 
 async fn forget(plane: &Plane) {
+    // Whoever pushes just now takes other memory.
+    content::buffers::release();
     let (now, limits) = (now(), &plane.settings.limits);
     let (history, plays) = (now.minus(limits.history), now.minus(limits.plays));
     match plane.store.forget_ended_before(history, plays).await {

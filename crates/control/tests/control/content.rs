@@ -66,13 +66,13 @@ impl Remote for Sender {
         Ok(reply.body.to_vec())
     }
 
-    async fn send(&self, parcel: Vec<u8>) -> Result<Vec<ChunkId>, RemoteError> {
+    async fn send(&self, parcel: bytes::Bytes) -> Result<Vec<ChunkId>, RemoteError> {
         if self.parcels.fetch_sub(1, Ordering::Relaxed) == 0 {
             // When those before it have arrived.
             tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             return Err(RemoteError("the line is cut".into()));
         }
-        Ok(ids(&self.post("parcels", parcel).await?.json()["refused"]))
+        Ok(ids(&self.post("parcels", parcel.to_vec()).await?.json()["refused"]))
     }
 
     async fn finish(&self, outline: Vec<u8>) -> Result<Result<String, Vec<ChunkId>>, RemoteError> {
