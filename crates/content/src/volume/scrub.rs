@@ -40,15 +40,14 @@ impl Volume {
     pub async fn scrub(&self) {
         let Some(scrub) = self.shared.settings.scrub else { return std::future::pending().await };
         loop {
-            match self.due(scrub.period) {
-                // One that could not be read to its end is not tried again at once.
-                Some(root) => match self.verify_at(root, Some(scrub.rate)).await {
+            if let Some(root) = self.due(scrub.period) {
+                match self.verify_at(root, Some(scrub.rate)).await {
                     Ok(_) => continue,
+                    // One that could not be read to its end is not tried again at once.
                     Err(error) => {
-                        tracing::warn!(%root, error = &error as &dyn std::error::Error, "a copy was not verified")
+                        tracing::warn!(%root, error = &error as &dyn std::error::Error, "a copy was not verified");
                     }
-                },
-                None => {}
+                }
             }
             tokio::time::sleep(LOOK_PERIOD).await;
         }
