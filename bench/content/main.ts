@@ -8,7 +8,6 @@
 import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg } from "node:os";
 import { join, resolve } from "node:path";
-import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
 import { ROOT, binary } from "e2e/lib/kite.ts";
@@ -16,6 +15,7 @@ import { ROOT, binary } from "e2e/lib/kite.ts";
 import { rounded } from "../lib/percentiles.ts";
 import { newResults } from "../lib/results.ts";
 import { casync } from "./casync.ts";
+import { FreshDisk } from "./disk.ts";
 import { bytesOf, dedupRatio, lastLine, ratios, table } from "./figures.ts";
 import type { Run } from "./figures.ts";
 import { kite } from "./kite.ts";
@@ -24,8 +24,8 @@ import type { Build, Product, Step } from "./product.ts";
 import { rsync } from "./rsync.ts";
 import { output } from "./steps.ts";
 
-/** Room that is wanted, in sizes of a build: both builds, a store, two trees of a site, what is left for the file system. */
-const ROOM = 6;
+/** Room that is wanted, in sizes of a build: both builds, and a product's disk. */
+const ROOM = 7;
 
 interface Options {
   readonly size: number;
@@ -69,18 +69,18 @@ function options(): Options {
   };
 }
 
-/**
- * How long the disk rests after a turn's files were removed: ext4 looks at each inode that was freed in the last minute before it takes
- * another one, and who comes next would pay for it.
- */
-const REST_MS = 65_000;
+/** Sizes of a build that a product takes on its disk: a store of both builds, two trees of a site, a copy, what is left for the file system. */
+const DISK = 5;
+
+/** Smallest disk of a product in bytes: a journal and inode tables take their part. */
+const SMALLEST = 1e9;
 
 /** Names of the steps with one build after the other. */
 const STEPS = [["push", "sync"], ["repush", "resync"]] as const;
 
 /** One product with an empty store and an empty site: each build is pushed and brought to the site. */
 async function turn(product: Product, builds: readonly Build[], directory: string, note: (step: string, did: Step) => void): Promise<void> {
-  mkdirSync(directory);
+  const disk = new FreshDisk(directory, Math.max(SMALLEST, DISK * Math.max(...builds.map((build) => build.bytes))));
   const running = await product.start(directory);
   try {
     for (const [index, build] of builds.entries()) {
@@ -92,9 +92,7 @@ async function turn(product: Product, builds: readonly Build[], directory: strin
     if (running.copy && first) note("copy", await running.copy(first));
   } finally {
     await running.stop();
-    rmSync(directory, { recursive: true, force: true });
-    await output("sync", []);
-    await setTimeout(REST_MS);
+    disk.remove();
   }
 }
 
