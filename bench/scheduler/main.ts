@@ -36,7 +36,7 @@ function isFigures(value: Readonly<Record<string, unknown>>): value is Readonly<
 }
 
 async function measure(nodes: number, sessions: number): Promise<Figures> {
-  const printed = lastLine(await output(binary("examples/decide"), [String(nodes), String(sessions)]));
+  const printed = lastLine<Readonly<Record<string, unknown>>>(await output(binary("examples/decide"), [String(nodes), String(sessions)]));
   if (!isFigures(printed)) throw new Error(`decide printed ${JSON.stringify(printed)}`);
   process.stderr.write(`${JSON.stringify(printed)}\n`);
   return printed;
