@@ -77,7 +77,11 @@ fn placed(scheduler: &mut Scheduler) -> Vec<u64> {
     let events = scheduler.take_events();
     let placed = events.into_iter().filter_map(|event| match event {
         Event::Placed { session, .. } => Some(session.0),
-        Event::GaveUp { .. } | Event::OfferLapsed { .. } | Event::Warned { .. } | Event::MustEnd { .. } => None,
+        Event::GaveUp { .. }
+        | Event::OfferLapsed { .. }
+        | Event::Warned { .. }
+        | Event::Reprieved { .. }
+        | Event::MustEnd { .. } => None,
     });
     placed.collect()
 }
@@ -323,6 +327,35 @@ fn a_trial_is_warned_for_who_ordered_and_ends_in_time() {
     scheduler.tick(until);
     assert_eq!(scheduler.take_events(), [Event::MustEnd { session: SessionId(1) }]);
     assert_eq!(end(&mut scheduler, 1).len(), 1);
+}
+
+#[test]
+fn no_trial_ends_for_who_waits_for_his_own() {
+    let mut scheduler = fleet(&[2], &[grant(1, 0, 1), grant(9, 0, 1)]);
+    let trial = Request { is_trial: true, ..request(1) };
+    assert!(is_placed(&mut scheduler, 1, trial) && is_placed(&mut scheduler, 2, request(0)));
+    all_wait(&mut scheduler, [(3, request(0))]);
+    assert_eq!(scheduler.take_events(), []);
+    scheduler.set_grant(NOW, TenantId(0), grant(2, 0, 1));
+    assert!(matches!(scheduler.take_events()[..], [Event::Warned { session: SessionId(1), .. }]));
+}
+
+#[test]
+fn a_trial_is_reprieved_when_nobody_needs_its_place_any_more() {
+    let mut scheduler = fleet(&[1, 1], &[grant(9, 0, 1)]);
+    let trial = Request { is_trial: true, ..request(0) };
+    assert!(is_placed(&mut scheduler, 1, trial.clone()) && is_placed(&mut scheduler, 2, request(0)));
+    let until = NOW + Duration::from_secs(60);
+    for gone in [3, 2] {
+        all_wait(&mut scheduler, [(gone + 10, request(0))]);
+        assert_eq!(scheduler.take_events(), [Event::Warned { session: SessionId(1), until }]);
+        // He leaves, and the second time there is a place for him at the other site.
+        scheduler.end(NOW, SessionId(if gone == 3 { 13 } else { 2 }));
+        assert!(scheduler.take_events().contains(&Event::Reprieved { session: SessionId(1) }));
+        check(&mut scheduler);
+    }
+    scheduler.tick(until);
+    assert_eq!(scheduler.take_events().iter().find(|event| matches!(event, Event::MustEnd { .. })), None);
 }
 
 #[test]

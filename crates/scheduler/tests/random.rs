@@ -136,7 +136,9 @@ impl World {
                 assert_eq!(self.states.get(&session), Some(&State::Offered));
                 self.finish(session);
             }
-            Event::Warned { session, .. } => assert!(self.states.contains_key(&session)),
+            Event::Warned { session, .. } | Event::Reprieved { session } => {
+                assert!(self.states.contains_key(&session));
+            }
             Event::MustEnd { session } => {
                 self.scheduler.end(self.now, session);
                 self.finish(session);

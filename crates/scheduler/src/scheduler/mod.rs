@@ -8,9 +8,14 @@
 //! The same calls in the same order give the same answers. After each call nobody waits who could be placed, but behind one who has been overtaken
 //! as often as may be.
 
+mod trials;
+mod verify;
+mod waits;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use self::trials::Trials;
 use crate::estimate::{Estimate, Lengths};
 use crate::explain::{Explanation, Verdict};
 use crate::fleet::{Fleet, NodeState, Presence, SiteSettings};
@@ -137,6 +142,11 @@ pub enum Event {
         /// When.
         until: Duration,
     },
+    /// It need not end after all: whoever needed its place has another, or is gone.
+    Reprieved {
+        /// Which.
+        session: SessionId,
+    },
     /// Its time is over: end it, and say so by [`Scheduler::end`].
     MustEnd {
         /// Which.
@@ -162,14 +172,6 @@ struct Running {
     since: Duration,
     /// Until when it has to be accepted.
     offered_until: Option<Duration>,
-}
-
-/// Trials of one site and class.
-#[derive(Clone, Debug, Default)]
-struct Trials {
-    /// Those that were not warned, the longest-playing first.
-    playing: BTreeSet<(Duration, SessionId)>,
-    warned: BTreeSet<SessionId>,
 }
 
 /// Everything that decides.
@@ -258,9 +260,13 @@ impl Scheduler {
     fn look_again(&mut self, now: Duration, session: SessionId) {
         let Some(ticket) = self.queue.ticket(session) else { return };
         let (sites, class) = (self.candidates(&ticket.request).0, ticket.request.class);
-        let sites: Vec<SiteId> = sites.into_iter().map(|(_, site)| site).collect();
-        if sites != ticket.sites {
+        let (sites, before): (Vec<SiteId>, _) =
+            (sites.into_iter().map(|(_, site)| site).collect(), ticket.sites.clone());
+        if sites != before {
             self.queue.move_to(session, sites.clone());
+        }
+        for site in before {
+            self.fill(now, site, class);
         }
         for site in sites {
             self.fill(now, site, class);
@@ -477,8 +483,8 @@ impl Scheduler {
         }
         if let Some(trials) = self.trials.get_mut(&self.place_of(running.node)) {
             trials.playing.remove(&(running.since, session));
-            if trials.warned.remove(&session) {
-                self.endings.retain(|(_, one)| *one != session);
+            if let Some(until) = trials.warned.remove(&session) {
+                self.endings.remove(&(until, session));
             }
         }
         Some(running)
@@ -565,8 +571,10 @@ impl Scheduler {
 
     /// Gives what is free to those who wait, until nothing fits.
     fn fill(&mut self, now: Duration, site: SiteId, class: ClassId) {
+        let mut touched = BTreeSet::from([site]);
         while let Some((session, node)) = self.next(site, class) {
-            let Some(ticket) = self.queue.remove(session) else { return };
+            let Some(ticket) = self.queue.remove(session) else { break };
+            touched.extend(ticket.sites.iter().copied());
             self.left_queue(&ticket);
             if ticket.is_recovering {
                 // It has its quota still.
@@ -579,7 +587,9 @@ impl Scheduler {
             self.start(now, session, ticket.request, node, Some(until));
             self.events.push(Event::Placed { session, node, until });
         }
-        self.warn_trials(now, site, class);
+        for site in touched {
+            self.warn_trials(now, site, class);
+        }
     }
 
     /// Who of a line gets a place now, and which.
@@ -630,67 +640,6 @@ impl Scheduler {
         None
     }
 
-    /// Warns one trial for each who ordered and waits here.
-    fn warn_trials(&mut self, now: Duration, site: SiteId, class: ClassId) {
-        let paid = self.queue.line(site, class).map_or(0, |line| line.paid);
-        let Some(trials) = self.trials.get_mut(&(site, class)) else { return };
-        while trials.warned.len() < paid as usize {
-            let Some((_, session)) = trials.playing.pop_first() else { return };
-            let until = now.saturating_add(self.settings.warning);
-            trials.warned.insert(session);
-            self.endings.insert((until, session));
-            self.events.push(Event::Warned { session, until });
-        }
-    }
-
-    /// How a wait stands; `None` when it does not wait.
-    #[must_use]
-    pub fn waiting(&self, session: SessionId) -> Option<Waiting> {
-        let ticket = self.queue.ticket(session)?;
-        let tenant = self.tenants.get(&ticket.request.tenant)?;
-        if !ticket.is_recovering && !tenant.has_quota() {
-            let own = self.queue.of_tenant(ticket.request.tenant)?;
-            let position = count(own.range(..(ticket.key, session)).count()) + 1;
-            let lengths = self.lengths_at(ticket.sites.first().copied(), ticket.request.class);
-            let estimate = lengths.wait(position, tenant.used);
-            return Some(Waiting { reason: WaitReason::Quota { limit: tenant.grant.limit() }, position, estimate });
-        }
-        let at = |site: &SiteId| {
-            let position = self.position(ticket, session, *site);
-            let running = self.fleet.running_at(*site, ticket.request.class);
-            (self.lengths_at(Some(*site), ticket.request.class).wait(position, running), position)
-        };
-        let best = ticket.sites.iter().map(at).min_by_key(|(estimate, position)| {
-            (estimate.map_or(Duration::MAX, |estimate| estimate.expected), *position)
-        });
-        let (estimate, position) = best.unwrap_or((None, 1));
-        Some(Waiting { reason: WaitReason::Capacity, position, estimate })
-    }
-
-    fn lengths_at(&self, site: Option<SiteId>, class: ClassId) -> Lengths {
-        let known = site.and_then(|site| self.lengths.get(&(site, class)).copied());
-        known.unwrap_or_else(|| Lengths::new(self.settings.usual_length))
-    }
-
-    /// How manieth it is at a site, when all others there stay.
-    fn position(&self, ticket: &Ticket, session: SessionId, site: SiteId) -> u32 {
-        let Some(line) = self.queue.line(site, ticket.request.class) else { return 1 };
-        let entry = (ticket.key, session);
-        if ticket.is_recovering {
-            return count(line.recovering.range(..entry).count()) + 1;
-        }
-        let own = line.tenants.get(&ticket.request.tenant).map_or(0, |own| count(own.range(..entry).count()));
-        let weight = |id: &TenantId| self.tenants.get(id).map_or(1, |tenant| tenant.grant.weight.max(1));
-        let own_weight = weight(&ticket.request.tenant);
-        let others = line.tenants.iter().filter(|(id, _)| **id != ticket.request.tenant);
-        // While this tenant is served so often, another is served as often for its weight, or until it has nobody there.
-        let before = others.map(|(id, tickets)| {
-            let share = u64::from(own + 1) * u64::from(weight(id)) / u64::from(own_weight);
-            count(tickets.len()).min(u32::try_from(share).unwrap_or(u32::MAX))
-        });
-        count(line.recovering.len()) + own + before.sum::<u32>() + 1
-    }
-
     /// Sessions that have a node.
     #[must_use]
     pub fn running(&self) -> usize {
@@ -707,63 +656,6 @@ impl Scheduler {
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.fleet.node_count()
-    }
-
-    /// Checks everything that has to hold; says what does not. For tests: it looks at every session and node.
-    pub fn verify_invariants(&mut self) -> Result<(), String> {
-        self.fleet.verify()?;
-        self.queue.verify()?;
-        self.verify_sessions()?;
-        self.verify_no_idle_wait()
-    }
-
-    fn verify_sessions(&self) -> Result<(), String> {
-        let mut used: BTreeMap<TenantId, u32> = BTreeMap::new();
-        let mut on_nodes = 0;
-        for node in 0..count(self.fleet.node_count()) {
-            let node = NodeId(node);
-            let mut sum = Resources::default();
-            for session in self.sessions_of(node) {
-                let running = self.running.get(&session).ok_or_else(|| format!("{session:?} is on {node:?} alone"))?;
-                if running.node != node || self.queue.ticket(session).is_some() {
-                    return Err(format!("{session:?} is in two places"));
-                }
-                sum = sum.plus(&running.request.resources);
-                *used.entry(running.request.tenant).or_default() += 1;
-                on_nodes += 1;
-            }
-            let kept = self.fleet.node(node);
-            if sum != kept.used {
-                return Err(format!("{node:?} has {:?} in use, not {sum:?}", kept.used));
-            }
-        }
-        if on_nodes != self.running.len() {
-            return Err(format!("{} sessions run, {on_nodes} of them on nodes", self.running.len()));
-        }
-        for session in self.queue.sessions() {
-            if let Some(ticket) = self.queue.ticket(session).filter(|ticket| ticket.is_recovering) {
-                *used.entry(ticket.request.tenant).or_default() += 1;
-            }
-        }
-        let mut tenants: Vec<_> = self.tenants.keys().copied().collect();
-        tenants.sort_unstable();
-        for id in tenants {
-            let (kept, found) = (self.tenants[&id].used, used.get(&id).copied().unwrap_or(0));
-            if kept != found {
-                return Err(format!("{id:?} uses {found} sessions, {kept} are counted"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Nobody who may be served waits beside a place that he fits into, but behind one that it is kept for.
-    fn verify_no_idle_wait(&mut self) -> Result<(), String> {
-        for (site, class) in self.queue.lines() {
-            if let Some((session, node)) = self.clone().next(site, class) {
-                return Err(format!("{session:?} waits although {node:?} has room"));
-            }
-        }
-        Ok(())
     }
 }
 
