@@ -125,3 +125,23 @@ fn options(file: &Path, connections: u32) -> ConnectOptions {
         });
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnectionTrait as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_from_other_faults() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        // As many pages as it has: the next one fails as on a full disk.
+        store.write.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
+        let fault = async |sql: &str| StoreError::from(store.write.execute_unprepared(sql).await.unwrap_err());
+        let full = fault("CREATE TABLE much AS SELECT zeroblob(1048576)").await;
+        assert!(full.is_full(), "{full}");
+        let other = fault("SELECT nothing").await;
+        assert!(!other.is_full(), "{other}");
+    }
+}
