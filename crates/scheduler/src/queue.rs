@@ -27,6 +27,8 @@ pub(crate) struct Ticket {
     pub(crate) sites: Vec<SiteId>,
     /// It holds its place in the tenant's quota: its node was lost.
     pub(crate) is_recovering: bool,
+    /// Its position when it came, and in how many seconds it was to be its turn.
+    pub(crate) told: Option<(u32, f64)>,
     /// How often a later one was served since it is the first.
     pub(crate) overtaken: u32,
 }
@@ -105,7 +107,7 @@ impl Queue {
         let rank =
             i64::try_from(self.arrivals).unwrap_or(i64::MAX) - i64::from(request.priority.0) * ARRIVALS_PER_PRIORITY;
         let key = (rank, self.arrivals);
-        self.insert(session, Ticket { request, key, since: now, sites, is_recovering, overtaken: 0 });
+        self.insert(session, Ticket { request, key, since: now, sites, is_recovering, told: None, overtaken: 0 });
     }
 
     fn insert(&mut self, session: SessionId, ticket: Ticket) {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use self::trials::Trials;
-use crate::estimate::{Estimate, Lengths};
+use crate::estimate::{Estimate, Lengths, Outcomes};
 use crate::explain::{Explanation, Verdict};
 use crate::fleet::{Fleet, NodeState, Presence, SiteSettings};
 use crate::queue::{Queue, Ticket};
@@ -185,6 +185,7 @@ pub struct Scheduler {
     /// The virtual time of the last that was served.
     served: u64,
     lengths: BTreeMap<(SiteId, ClassId), Lengths>,
+    outcomes: Outcomes,
     trials: BTreeMap<(SiteId, ClassId), Trials>,
     offers: BTreeSet<(Duration, SessionId)>,
     endings: BTreeSet<(Duration, SessionId)>,
@@ -203,6 +204,7 @@ impl Scheduler {
             queue: Queue::default(),
             served: 0,
             lengths: BTreeMap::new(),
+            outcomes: Outcomes::new(),
             trials: BTreeMap::new(),
             offers: BTreeSet::new(),
             endings: BTreeSet::new(),
@@ -213,6 +215,12 @@ impl Scheduler {
     /// What happened since this was asked last, in order.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Whether something happened since.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Adds a site without nodes.
@@ -375,6 +383,10 @@ impl Scheduler {
         for (_, site) in &candidates {
             let verdict = self.why_not_now(session, *site);
             mark(&mut why, *site, verdict);
+        }
+        let turn = self.queue.ticket(session).filter(|_| has_quota).map(|ticket| self.turn(ticket, session));
+        if let (Some((position, Some(expected_s))), Some(ticket)) = (turn, self.queue.ticket_mut(session)) {
+            ticket.told = Some((position, expected_s));
         }
         let reason = if has_quota { WaitReason::Capacity } else { WaitReason::Quota { limit } };
         Decision::Waits { reason, why }
@@ -580,6 +592,9 @@ impl Scheduler {
                 // It has its quota still.
                 self.return_quota(ticket.request.tenant);
             } else if let Some(tenant) = self.tenants.get_mut(&ticket.request.tenant) {
+                if let Some((position, expected_s)) = ticket.told {
+                    self.outcomes.learn(position, expected_s, now.saturating_sub(ticket.since));
+                }
                 self.served = self.served.max(tenant.served);
                 tenant.serve();
             }

@@ -1,9 +1,7 @@
 //! What somebody who waits is told: for what, at which place, for how long.
 
-use std::time::Duration;
-
 use super::{Scheduler, WaitReason, Waiting, count};
-use crate::estimate::Lengths;
+use crate::estimate::{Lengths, Outcomes};
 use crate::queue::Ticket;
 use crate::request::{ClassId, SessionId, SiteId, TenantId};
 
@@ -13,23 +11,34 @@ impl Scheduler {
     pub fn waiting(&self, session: SessionId) -> Option<Waiting> {
         let ticket = self.queue.ticket(session)?;
         let tenant = self.tenants.get(&ticket.request.tenant)?;
-        if !ticket.is_recovering && !tenant.has_quota() {
-            let own = self.queue.of_tenant(ticket.request.tenant)?;
-            let position = count(own.range(..(ticket.key, session)).count()) + 1;
-            let lengths = self.lengths_at(ticket.sites.first().copied(), ticket.request.class);
-            let estimate = lengths.wait(position, tenant.used);
-            return Some(Waiting { reason: WaitReason::Quota { limit: tenant.grant.limit() }, position, estimate });
+        if ticket.is_recovering || tenant.has_quota() {
+            let (position, expected_s) = self.turn(ticket, session);
+            let estimate = expected_s.map(|expected_s| self.outcomes.estimate(position, expected_s));
+            return Some(Waiting { reason: WaitReason::Capacity, position, estimate });
         }
-        let at = |site: &SiteId| {
+        let own = self.queue.of_tenant(ticket.request.tenant)?;
+        let position = count(own.range(..(ticket.key, session)).count()) + 1;
+        let rate = self.lengths_at(ticket.sites.first().copied(), ticket.request.class).rate(tenant.used);
+        // What is learnt is of full sites: a tenant's own sessions end as they end.
+        let estimate = (rate > 0.0).then(|| Outcomes::new().estimate(position, f64::from(position) / rate));
+        Some(Waiting { reason: WaitReason::Quota { limit: tenant.grant.limit() }, position, estimate })
+    }
+
+    /// Its best position, and in how many seconds it would be its turn if nobody ever gave up; `None` when nothing runs that could end. It waits at
+    /// all its sites at once: turns come as often as at all of them together.
+    pub(super) fn turn(&self, ticket: &Ticket, session: SessionId) -> (u32, Option<f64>) {
+        let (mut best, mut turns_per_s) = (u32::MAX, 0.0);
+        for site in &ticket.sites {
             let position = self.position(ticket, session, *site);
             let running = self.fleet.running_at(*site, ticket.request.class);
-            (self.lengths_at(Some(*site), ticket.request.class).wait(position, running), position)
-        };
-        let best = ticket.sites.iter().map(at).min_by_key(|(estimate, position)| {
-            (estimate.map_or(Duration::MAX, |estimate| estimate.expected), *position)
-        });
-        let (estimate, position) = best.unwrap_or((None, 1));
-        Some(Waiting { reason: WaitReason::Capacity, position, estimate })
+            let rate = self.lengths_at(Some(*site), ticket.request.class).rate(running);
+            turns_per_s += rate / f64::from(position);
+            best = best.min(position);
+        }
+        if ticket.sites.is_empty() {
+            return (1, None);
+        }
+        (best, (turns_per_s > 0.0).then(|| 1.0 / turns_per_s))
     }
 
     fn lengths_at(&self, site: Option<SiteId>, class: ClassId) -> Lengths {
