@@ -88,10 +88,11 @@ async function whole(): Promise<void> {
   assert.deepEqual(service.faults(), []);
 }
 
-/** Bytes of the files below a directory. */
+/** Bytes of the files below a directory. One that is being written has another name a moment later. */
 function sizeOf(path: string): number {
   const files = readdirSync(path, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  return files.reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0);
+  const size = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  return files.reduce((sum, { parentPath, name }) => sum + size(join(parentPath, name)), 0);
 }
 
 interface Release {
@@ -103,6 +104,7 @@ interface Release {
 /** All releases of the app, newest first. */
 async function releases(): Promise<Release[]> {
   const listed = await ask(service.server, operatorToken(service.server), "GET", `/v1/apps/${APP}/releases`);
+  if (listed.status === 404) return [];
   return (await answer<{ releases: Release[] }>(listed)).releases;
 }
 
@@ -144,10 +146,12 @@ test("of a push that is killed again and again nothing is sent twice that arrive
     await killed(program);
   }
   const arrivedBytes = (await arrived()) - before;
+  // Whose kill came late has made a release: a fast machine's last one, when all had arrived.
+  const late = await numbers();
   const { release, sent_bytes, logical_bytes } = await pushed();
   console.log(`${arrivedBytes} of ${logical_bytes} bytes arrived, then ${sent_bytes} were sent`);
   assert.ok(sent_bytes < logical_bytes - arrivedBytes + LITTLE_BYTES);
-  assert.deepEqual(await numbers(), [release]);
+  assert.deepEqual(await numbers(), [release, ...late]);
   await pushedAgain();
   await whole();
 });
