@@ -85,6 +85,8 @@ pub(super) async fn replicate(volume: &Volume, id: RootId) -> Result<u64, Volume
         for (name, bytes) in [(ROOT_FILE, &root_bytes[..]), (TREE_FILE, &tree_bytes[..])] {
             fs::write(to_check.join(name), bytes).map_err(VolumeError::disk(&to_check.display()))?;
         }
+        // Whoever ends before all is good must not leave a copy that looks as if it had been.
+        scrub::note_unchecked(&to_check).map_err(VolumeError::disk(&to_check.display()))?;
         if is_fresh {
             return Ok(check::Found::default());
         }
@@ -98,7 +100,7 @@ pub(super) async fn replicate(volume: &Volume, id: RootId) -> Result<u64, Volume
     let found = found.await?;
     let packs = indexes(volume, &root).await?;
     let elders = elders(volume, id).await;
-    let plan = Plan::make(&tree, &packs, &elders, &found.good);
+    let plan = Plan::make(&tree, &packs, &elders, &found.good, is_new);
     let plan = plan.map_err(|path| VolumeError::Incomplete { path: path.to_string() })?;
     space::make_room(volume, id, plan.bytes).await?;
 
@@ -281,6 +283,7 @@ fn finish(job: &Job, dir: &Path, present: Option<&Path>) -> Result<(), VolumeErr
     job.files.finish(&job.tree, &job.plan)?;
     job.files.remove_strangers(&job.tree)?;
     space::write_bytes(dir, job.bytes_total).map_err(failed(dir))?;
+    scrub::note_checked(dir).map_err(failed(dir))?;
     job.files.flush().map_err(failed(dir))?;
     if let Some(present) = present {
         fs::rename(dir, present).map_err(failed(present))?;
@@ -290,7 +293,8 @@ fn finish(job: &Job, dir: &Path, present: Option<&Path>) -> Result<(), VolumeErr
     Ok(())
 }
 
-/// Reads a copy that is present: its bytes, and how much of it is wrong. The store is asked only when what the copy has to be is damaged, too.
+/// Reads a copy that is present: its bytes, and how much of it is wrong. The store is asked only when what the copy has to be does not stand beside
+/// it, or is damaged, too.
 pub(super) async fn verify(volume: &Volume, id: RootId, rate: Option<Rate>) -> Result<(u64, u64), VolumeError> {
     let dir = volume.present_dir(id);
     let reading = dir.clone();
@@ -298,13 +302,23 @@ pub(super) async fn verify(volume: &Volume, id: RootId, rate: Option<Rate>) -> R
         Some(tree) => tree,
         None => {
             let root = volume.store().root(id).await?;
-            volume.store().tree(root.tree).await?
+            let bytes = volume.store().tree_bytes(root.tree).await?;
+            let tree = Tree::decode(&bytes).map_err(|_error| StoreError::Damaged(root.tree.into()))?;
+            let beside = dir.clone();
+            blocking(move || {
+                // A copy that is gone altogether is found to be so below.
+                let written = fs::write(beside.join(ROOT_FILE), root.encode());
+                let _found_below = written.and_then(|()| fs::write(beside.join(TREE_FILE), bytes));
+                Ok(())
+            })
+            .await?;
+            tree
         }
     };
     let (bytes_total, reporting) = (tree.bytes(), volume.clone());
     let (leash, _holder) = Leash::new(rate);
     blocking(move || {
-        let files = Files::open(&dir.join("files"))?;
+        let Ok(files) = Files::open(&dir.join("files")) else { return Ok((bytes_total, 1)) };
         let report = |bytes_done| {
             let state = ReplicaState::Verifying { bytes_done, bytes_total };
             reporting.update(id, |replica| replica.state = state);

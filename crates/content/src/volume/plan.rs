@@ -74,14 +74,15 @@ pub(super) fn files(tree: &Tree) -> impl Iterator<Item = (u32, &TreePath, bool, 
 
 impl Plan {
     /// Plans for the tree. `is_done` says which targets need nothing; a chunk that is nowhere is the error, as the path of a file that needs
-    /// it.
+    /// it. A copy that is mended may not link whole files of elders: they could be the damaged ones, under another name.
     pub(super) fn make(
         tree: &Tree,
         packs: &[(PackId, Vec<Place>)],
         elders: &[Elder],
         is_done: &HashSet<(u32, u64)>,
+        may_link: bool,
     ) -> Result<Plan, TreePath> {
-        let linked = find_whole(tree, elders, is_done);
+        let linked = if may_link { find_whole(tree, elders, is_done) } else { HashMap::new() };
         let mut targets: Vec<Target> = files(tree)
             .filter(|(index, ..)| !linked.contains_key(index))
             .flat_map(|(index, _, _, pieces)| targets_of(index, pieces))

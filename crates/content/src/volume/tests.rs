@@ -177,9 +177,59 @@ async fn copies_are_read_again_when_it_is_time() {
     };
     tokio::time::timeout(Duration::from_secs(30), looking).await.expect("what was damaged is found and mended");
     assert_ne!(tree(&copy(1).join("files")), tree(packages[1].path()), "it is not its time");
-    assert_eq!(volume.due(DAY), None);
+    let due = |volume: &Volume| volume.due(DAY, &|_| false);
+    assert_eq!(due(&volume), None);
     age(&copy(1), 2 * DAY);
-    assert_eq!(volume.due(DAY), Some(roots[1]));
+    assert_eq!(due(&volume), Some(roots[1]));
+    assert_eq!(volume.due(DAY, &|root| root == roots[1]), None);
+}
+
+#[tokio::test]
+async fn a_file_that_two_releases_share_is_mended_for_both() {
+    let site = Site::new();
+    let packages = [package(1), package(2)];
+    let roots = [site.push(packages[0].path()).await, site.push(packages[1].path()).await];
+    let volume = site.volume();
+    let mut files = Vec::new();
+    for root in roots {
+        files.push(volume.ensure(root).await.unwrap().files().to_owned());
+    }
+    // One chunk, all of it wrong.
+    assert!(is_same_file(&files[0].join("run"), &files[1].join("run")));
+    fs::write(files[0].join("run"), b"!!!!!!!!!!").unwrap();
+    for (index, root) in roots.into_iter().enumerate() {
+        assert_eq!(volume.verify(root).await.unwrap(), index > 0, "the first mending mends it for both");
+        drop(volume.ensure(root).await.unwrap());
+        assert_eq!(tree(&files[index]), tree(packages[index].path()));
+    }
+}
+
+#[tokio::test]
+async fn a_mending_that_is_cut_off_leaves_nothing_that_looks_good() {
+    let site = Site::new();
+    let package = package(1);
+    let root = site.push(package.path()).await;
+    let volume = site.volume();
+    let files = volume.ensure(root).await.unwrap().files().to_owned();
+    assert_eq!(volume.due(Duration::from_secs(60), &|_| false), None);
+    let packs = site.dir.path().join("store/packs");
+    fs::rename(&packs, packs.with_extension("away")).unwrap();
+    fs::write(files.join("seed"), b"x").unwrap();
+    assert!(!volume.verify(root).await.unwrap());
+    volume.ensure(root).await.unwrap_err();
+    // As after a restart.
+    let again = site.volume();
+    assert_eq!(again.due(Duration::from_secs(60), &|_| false), Some(root));
+    fs::rename(packs.with_extension("away"), &packs).unwrap();
+    assert!(!again.verify(root).await.unwrap());
+    drop(again.ensure(root).await.unwrap());
+    assert_eq!(tree(&files), tree(package.path()));
+    assert_eq!(again.due(Duration::from_secs(60), &|_| false), None);
+    // A copy that somebody removed is brought again.
+    fs::remove_dir_all(files.parent().unwrap()).unwrap();
+    assert!(!again.verify(root).await.unwrap());
+    drop(again.ensure(root).await.unwrap());
+    assert_eq!(tree(&files), tree(package.path()));
 }
 
 #[tokio::test]
