@@ -296,6 +296,23 @@ impl Fleet {
         self.pool(site, class).map_or(0, |pool| pool.running)
     }
 
+    /// Whether any node has room, looked at one by one.
+    pub(crate) fn has_room(&self, site: SiteId, class: ClassId, need: &Resources) -> bool {
+        let ready = self.pool(site, class).into_iter().flat_map(|pool| &pool.ready);
+        ready.into_iter().any(|(_, id)| need.fits_in(&self.node(*id).free()))
+    }
+
+    /// Kinds of nodes.
+    pub(crate) fn shapes(&self, site: SiteId, class: ClassId) -> Vec<[u32; 6]> {
+        self.pool(site, class).map_or(Vec::new(), |pool| pool.shapes.keys().copied().collect())
+    }
+
+    /// Whether a node that takes sessions could take it when it is empty.
+    pub(crate) fn has_ready_for(&self, site: SiteId, class: ClassId, need: &Resources) -> bool {
+        let pool = self.pool(site, class);
+        pool.is_some_and(|pool| pool.ready.iter().any(|(_, id)| need.fits_in(&self.node(*id).capacity)))
+    }
+
     /// What there is too little of on the node with most room; `None` when it would fit.
     pub(crate) fn lacking(&self, site: SiteId, class: ClassId, need: &Resources) -> Option<Dimension> {
         let (_, id) = self.pool(site, class)?.ready.last()?;

@@ -2,7 +2,8 @@
 //!
 //! A place goes, in this order,
 //! 1. to sessions that lost their node;
-//! 2. to tenants under their guarantee, then to those that borrow;
+//! 2. to those who ordered, then to trials, which would only be ended again for the others; among them
+//!    to tenants under their guarantee, then to those that borrow;
 //! 3. among these to the tenant that was served least for its weight;
 //! 4. within the tenant by arrival, a higher priority being worth a fixed number of arrivals: nobody is overtaken by more than that many.
 
@@ -33,12 +34,18 @@ pub(crate) struct Ticket {
     pub(crate) overtaken: u32,
 }
 
+/// Tickets in their order.
+pub(crate) type ByTenant = BTreeMap<TenantId, BTreeSet<(Key, SessionId)>>;
+
 /// The tickets of one site and class.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
     pub(crate) recovering: BTreeSet<(Key, SessionId)>,
-    pub(crate) tenants: BTreeMap<TenantId, BTreeSet<(Key, SessionId)>>,
-    /// Tickets that are no trials.
+    /// Of those who ordered.
+    pub(crate) ordered: ByTenant,
+    /// Trials come after all of these.
+    pub(crate) trials: ByTenant,
+    /// Tickets that are no trials, those that recover included.
     pub(crate) paid: u32,
     pub(crate) length: u32,
     /// What the tickets need, and how many need just that: few kinds, however long the line is.
@@ -120,7 +127,8 @@ impl Queue {
             if ticket.is_recovering {
                 line.recovering.insert(entry);
             } else {
-                line.tenants.entry(request.tenant).or_default().insert(entry);
+                let lot = if request.is_trial { &mut line.trials } else { &mut line.ordered };
+                lot.entry(request.tenant).or_default().insert(entry);
             }
         }
         if !ticket.is_recovering {
@@ -145,10 +153,11 @@ impl Queue {
             }
             line.paid -= u32::from(!ticket.request.is_trial);
             line.recovering.remove(&entry);
-            if let Some(own) = line.tenants.get_mut(&tenant) {
+            let lot = if ticket.request.is_trial { &mut line.trials } else { &mut line.ordered };
+            if let Some(own) = lot.get_mut(&tenant) {
                 own.remove(&entry);
                 if own.is_empty() {
-                    line.tenants.remove(&tenant);
+                    lot.remove(&tenant);
                 }
             }
             if line.length == 0 {
@@ -179,7 +188,8 @@ impl Queue {
     pub(crate) fn verify(&self) -> Result<(), String> {
         let mut entries = 0;
         for ((site, class), line) in &self.lines {
-            let all: Vec<_> = line.recovering.iter().chain(line.tenants.values().flatten()).collect();
+            let all: Vec<_> =
+                line.recovering.iter().chain(line.ordered.values().chain(line.trials.values()).flatten()).collect();
             if all.len() != line.length as usize || all.is_empty() {
                 return Err(format!("the line of {site:?} {class:?} has {} tickets, not {}", all.len(), line.length));
             }

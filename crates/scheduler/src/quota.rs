@@ -52,7 +52,7 @@ impl Tenant {
 
     /// One of its tickets was served.
     pub(crate) fn serve(&mut self) {
-        self.served = self.served.saturating_add(STEP / u64::from(self.grant.weight.max(1)));
+        self.served = self.served.saturating_add((STEP / u64::from(self.grant.weight.max(1))).max(1));
     }
 
     /// It begins to wait: what it did not use before is not saved up.

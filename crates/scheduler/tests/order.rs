@@ -399,3 +399,75 @@ fn nodes_are_filled_as_the_site_says() {
         }
     }
 }
+
+#[test]
+fn those_who_wait_hear_of_new_nodes_and_new_copies_in_their_order() {
+    let mut scheduler = fleet(&[1], &[grant(99, 0, 1)]);
+    let other = scheduler.add_site(SiteSettings::default());
+    assert!(is_placed(&mut scheduler, 1, request(0)));
+    // The later number came first.
+    all_wait(&mut scheduler, [(9, request(0)), (5, request(0)), (7, request(0))]);
+    scheduler.add_node(NOW, other, CLASS, places(1));
+    assert_eq!(placed(&mut scheduler), [0; 0], "the game is not there");
+    scheduler.set_presence(NOW, other, GAME, Some(Presence::Present));
+    assert_eq!(placed(&mut scheduler), [9]);
+    // A site that had no machine of the class.
+    let third = scheduler.add_site(SiteSettings::default());
+    scheduler.set_presence(NOW, third, GAME, Some(Presence::Present));
+    let node = scheduler.add_node(NOW, third, CLASS, places(1));
+    assert_eq!(placed(&mut scheduler), [5]);
+    let large = Request { resources: places(2), sites: Some(vec![third, SiteId(0)]), ..request(0) };
+    assert!(matches!(
+        scheduler.ask(NOW, SessionId(20), large.clone()),
+        Decision::Refused { reason: Refusal::NoSite, .. }
+    ));
+    scheduler.set_node_capacity(NOW, node, places(3));
+    assert_eq!(placed(&mut scheduler), [7], "there is room for one more");
+    check(&mut scheduler);
+    all_wait(&mut scheduler, [(21, large)]);
+    assert_eq!(end(&mut scheduler, 5), [21]);
+}
+
+#[test]
+fn a_tenants_own_quota_goes_to_the_first_of_its_own_wherever_he_may_be() {
+    let mut scheduler = fleet(&[5, 5], &[grant(2, 0, 1)]);
+    let at = |site| Request { sites: Some(vec![SiteId(site)]), ..request(0) };
+    assert!(is_placed(&mut scheduler, 1, at(0)) && is_placed(&mut scheduler, 2, at(0)));
+    all_wait(&mut scheduler, [(3, at(1)), (4, at(0)), (5, at(0))]);
+    assert_eq!(end(&mut scheduler, 1), [3], "the end of one at the other site is his as well");
+    assert_eq!(end(&mut scheduler, 3), [4]);
+}
+
+#[test]
+fn of_those_whose_patience_ends_together_none_is_placed() {
+    let mut scheduler = fleet(&[2, 2], &[grant(1, 0, 1), grant(9, 0, 1)]);
+    let at = |tenant, site| Request { sites: Some(vec![SiteId(site)]), ..request(tenant) };
+    assert!(is_placed(&mut scheduler, 1, at(0, 0)) && is_placed(&mut scheduler, 2, at(1, 0)));
+    all_wait(&mut scheduler, [(3, at(0, 1))]);
+    scheduler.set_node_state(NOW, NodeId(0), NodeState::Lost);
+    assert_eq!(scheduler.recover(NOW, SessionId(1)), None);
+    scheduler.tick(NOW + Duration::from_secs(3600));
+    let gave_up = [1, 3].map(|session| Event::GaveUp { session: SessionId(session) });
+    assert_eq!(scheduler.take_events(), gave_up);
+    check(&mut scheduler);
+}
+
+#[test]
+fn nobody_saves_up_while_his_quota_is_used_up() {
+    let mut scheduler = fleet(&[2], &[grant(1, 0, 1), grant(999, 0, 1)]);
+    assert!(is_placed(&mut scheduler, 1, request(0)) && is_placed(&mut scheduler, 2, request(1)));
+    all_wait(&mut scheduler, (100..120).map(|session| (session, request(0))));
+    all_wait(&mut scheduler, (200..260).map(|session| (session, request(1))));
+    let mut last = 2;
+    for _ in 0..30 {
+        last = end(&mut scheduler, last)[0];
+        assert!(last >= 200);
+    }
+    scheduler.set_grant(NOW, TenantId(0), grant(999, 0, 1));
+    let mut served = [0; 2];
+    for _ in 0..10 {
+        last = end(&mut scheduler, last)[0];
+        served[usize::from(last >= 200)] += 1;
+    }
+    assert!((4..=6).contains(&served[0]), "{served:?}");
+}

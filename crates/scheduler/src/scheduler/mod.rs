@@ -186,6 +186,8 @@ pub struct Scheduler {
     served: u64,
     lengths: BTreeMap<(SiteId, ClassId), Lengths>,
     outcomes: Outcomes,
+    /// Lines in which a place is kept for the first.
+    kept: BTreeSet<(SiteId, ClassId)>,
     trials: BTreeMap<(SiteId, ClassId), Trials>,
     offers: BTreeSet<(Duration, SessionId)>,
     endings: BTreeSet<(Duration, SessionId)>,
@@ -205,6 +207,7 @@ impl Scheduler {
             served: 0,
             lengths: BTreeMap::new(),
             outcomes: Outcomes::new(),
+            kept: BTreeSet::new(),
             trials: BTreeMap::new(),
             offers: BTreeSet::new(),
             endings: BTreeSet::new(),
@@ -230,7 +233,11 @@ impl Scheduler {
 
     /// Adds a node that takes sessions at once.
     pub fn add_node(&mut self, now: Duration, site: SiteId, class: ClassId, capacity: Resources) -> NodeId {
+        let could_before = self.fleet.shapes(site, class);
         let id = self.fleet.add_node(site, class, capacity);
+        if self.fleet.shapes(site, class) != could_before {
+            self.look_again(now, &|request| request.class == class);
+        }
         self.fill(now, site, class);
         id
     }
@@ -244,46 +251,52 @@ impl Scheduler {
 
     /// Changes what a node has. What runs there stays, even when it is more than that.
     pub fn set_node_capacity(&mut self, now: Duration, node: NodeId, capacity: Resources) {
-        self.fleet.set_capacity(node, capacity);
         let (site, class) = self.place_of(node);
+        let could_before = self.fleet.shapes(site, class);
+        self.fleet.set_capacity(node, capacity);
+        if self.fleet.shapes(site, class) != could_before {
+            self.look_again(now, &|request| request.class == class);
+        }
         self.fill(now, site, class);
     }
 
     /// What a site has of a release; `None` = nothing.
     pub fn set_presence(&mut self, now: Duration, site: SiteId, release: ReleaseId, presence: Option<Presence>) {
+        let was_present = self.fleet.presence(site, release) == Some(Presence::Present);
         self.fleet.set_presence(site, release, presence);
-        // Tickets name the sites that may take them, which were those that have or get the release.
-        let changed: Vec<SessionId> = self
-            .queue
-            .sessions()
-            .into_iter()
-            .filter(|session| self.queue.ticket(*session).is_some_and(|ticket| ticket.request.release == release))
-            .collect();
-        for session in changed {
-            self.look_again(now, session);
+        if was_present != (presence == Some(Presence::Present)) {
+            self.look_again(now, &|request| request.release == release);
         }
     }
 
-    /// A ticket's sites may be others now; it keeps its place among the others.
-    fn look_again(&mut self, now: Duration, session: SessionId) {
-        let Some(ticket) = self.queue.ticket(session) else { return };
-        let (sites, class) = (self.candidates(&ticket.request).0, ticket.request.class);
-        let (sites, before): (Vec<SiteId>, _) =
-            (sites.into_iter().map(|(_, site)| site).collect(), ticket.sites.clone());
-        if sites != before {
-            self.queue.move_to(session, sites.clone());
+    /// Other sites may take these tickets now. They keep their places among the others; first all are moved, then the lines are served.
+    fn look_again(&mut self, now: Duration, is_concerned: &dyn Fn(&Request) -> bool) {
+        let mut places = BTreeSet::new();
+        for session in self.queue.sessions() {
+            let Some(ticket) = self.queue.ticket(session).filter(|ticket| is_concerned(&ticket.request)) else {
+                continue;
+            };
+            let sites: Vec<SiteId> = self.candidates(&ticket.request).0.into_iter().map(|(_, site)| site).collect();
+            if sites != ticket.sites {
+                let class = ticket.request.class;
+                places.extend(ticket.sites.iter().chain(&sites).map(|site| (*site, class)));
+                self.queue.move_to(session, sites);
+            }
         }
-        for site in before {
-            self.fill(now, site, class);
-        }
-        for site in sites {
+        for (site, class) in places {
             self.fill(now, site, class);
         }
     }
 
     /// What a tenant may use from now on. What it uses already is left alone.
     pub fn set_grant(&mut self, now: Duration, tenant: TenantId, grant: Grant) {
-        self.tenants.entry(tenant).or_insert_with(|| Tenant::new(grant)).grant = grant;
+        let served = self.served;
+        let kept = self.tenants.entry(tenant).or_insert_with(|| Tenant::new(grant));
+        let had_quota = kept.has_quota();
+        kept.grant = grant;
+        if !had_quota {
+            kept.catch_up(served);
+        }
         self.fill_for(now, tenant);
     }
 
@@ -356,6 +369,9 @@ impl Scheduler {
                 if let Some(node) = self.fleet.find(*site, class, &request.resources) {
                     mark(&mut why, *site, Verdict::Chosen { node, score: *score });
                     self.start(now, session, request, node, None);
+                    for (site, class) in std::mem::take(&mut self.kept) {
+                        self.fill(now, site, class);
+                    }
                     return Decision::Placed { node, why };
                 }
             }
@@ -367,6 +383,8 @@ impl Scheduler {
             if self.fleet.find(*site, class, &need).is_some() {
                 self.fill(now, *site, class);
             }
+        }
+        for site in &sites {
             self.warn_trials(now, *site, class);
         }
         if let Some(running) = self.running.get_mut(&session) {
@@ -480,10 +498,11 @@ impl Scheduler {
         }
         let had_quota = self.tenants.get(&running.request.tenant).is_some_and(Tenant::has_quota);
         self.return_quota(running.request.tenant);
-        self.fill(now, place.0, place.1);
         if !had_quota {
+            // Its quota was what its own waited for: the first of them has it, wherever he may be.
             self.fill_for(now, running.request.tenant);
         }
+        self.fill(now, place.0, place.1);
     }
 
     /// Takes a session off its node; its quota stays used.
@@ -503,7 +522,11 @@ impl Scheduler {
     }
 
     fn return_quota(&mut self, tenant: TenantId) {
+        let served = self.served;
         if let Some(tenant) = self.tenants.get_mut(&tenant) {
+            if !tenant.has_quota() {
+                tenant.catch_up(served);
+            }
             tenant.used = tenant.used.saturating_sub(1);
         }
     }
@@ -548,9 +571,19 @@ impl Scheduler {
             self.end(now, session);
             self.events.push(Event::OfferLapsed { session });
         }
+        // First all who give up: none of them is to have what another one leaves.
+        let mut gone = Vec::new();
         for session in self.queue.overdue(now) {
-            self.end(now, session);
+            let Some(ticket) = self.queue.remove(session) else { continue };
+            self.left_queue(&ticket);
+            if ticket.is_recovering {
+                self.return_quota(ticket.request.tenant);
+            }
             self.events.push(Event::GaveUp { session });
+            gone.push(ticket);
+        }
+        for ticket in gone {
+            self.fill_around(now, &ticket);
         }
         while let Some((until, session)) = self.endings.first().copied().filter(|(until, _)| *until <= now) {
             self.endings.remove(&(until, session));
@@ -560,14 +593,27 @@ impl Scheduler {
 
     /// A tenant may use more than before: its tickets may find room anywhere.
     fn fill_for(&mut self, now: Duration, tenant: TenantId) {
-        let mut places = BTreeSet::new();
-        for (_, session) in self.queue.of_tenant(tenant).into_iter().flatten().take(LOOK_AHEAD) {
-            if let Some(ticket) = self.queue.ticket(*session) {
-                places.extend(ticket.sites.iter().map(|site| (*site, ticket.request.class)));
+        let tickets: Vec<SessionId> =
+            self.queue.of_tenant(tenant).into_iter().flatten().map(|(_, session)| *session).collect();
+        // What is known to fit nowhere is not tried for each.
+        let mut full = BTreeSet::new();
+        for session in tickets {
+            if !self.tenants.get(&tenant).is_some_and(Tenant::has_quota) {
+                return;
             }
-        }
-        for (site, class) in places {
-            self.fill(now, site, class);
+            let Some(ticket) = self.queue.ticket(session) else { continue };
+            let (sites, class, need) = (ticket.sites.clone(), ticket.request.class, ticket.request.resources);
+            for site in sites {
+                if full.contains(&(site, class, need.amounts())) {
+                    continue;
+                }
+                if self.fleet.find(site, class, &need).is_some() {
+                    self.fill(now, site, class);
+                } else {
+                    self.warn_trials(now, site, class);
+                    full.insert((site, class, need.amounts()));
+                }
+            }
         }
     }
 
@@ -583,10 +629,31 @@ impl Scheduler {
 
     /// Gives what is free to those who wait, until nothing fits.
     fn fill(&mut self, now: Duration, site: SiteId, class: ClassId) {
-        let mut touched = BTreeSet::from([site]);
+        let (mut touched, mut lines) = (BTreeSet::from([(site, class)]), vec![(site, class)]);
+        while let Some((site, class)) = lines.pop() {
+            if self.fill_line(now, site, class, &mut touched) {
+                // A place may be kept elsewhere for one who has another now, or for whose tenant that was the last.
+                lines.extend(std::mem::take(&mut self.kept));
+            }
+        }
+        for (site, class) in touched {
+            self.warn_trials(now, site, class);
+        }
+    }
+
+    /// One line alone; whether anybody was served.
+    fn fill_line(
+        &mut self,
+        now: Duration,
+        site: SiteId,
+        class: ClassId,
+        touched: &mut BTreeSet<(SiteId, ClassId)>,
+    ) -> bool {
+        let mut was_served = false;
         while let Some((session, node)) = self.next(site, class) {
             let Some(ticket) = self.queue.remove(session) else { break };
-            touched.extend(ticket.sites.iter().copied());
+            was_served = true;
+            touched.extend(ticket.sites.iter().map(|site| (*site, class)));
             self.left_queue(&ticket);
             if ticket.is_recovering {
                 // It has its quota still.
@@ -602,9 +669,13 @@ impl Scheduler {
             self.start(now, session, ticket.request, node, Some(until));
             self.events.push(Event::Placed { session, node, until });
         }
-        for site in touched {
-            self.warn_trials(now, site, class);
-        }
+        was_served
+    }
+
+    /// Whether what becomes free is kept for this one: others went before it often enough, and some node could take it.
+    fn is_kept_for(&self, first: SessionId, site: SiteId, class: ClassId) -> bool {
+        let ticket = self.queue.ticket(first).filter(|ticket| ticket.overtaken >= MOST_OVERTAKEN);
+        ticket.is_some_and(|ticket| self.fleet.has_ready_for(site, class, &ticket.request.resources))
     }
 
     /// Who of a line gets a place now, and which.
@@ -615,25 +686,24 @@ impl Scheduler {
             return None;
         }
         let mut order: Vec<SessionId> = line.recovering.iter().take(LOOK_AHEAD).map(|(_, session)| *session).collect();
-        let mut tenants: Vec<(bool, u64, TenantId)> = Vec::with_capacity(line.tenants.len());
-        for id in line.tenants.keys() {
-            if let Some(tenant) = self.tenants.get(id).filter(|tenant| tenant.has_quota()) {
-                tenants.push((tenant.is_borrowing(), tenant.served, *id));
+        for lot in [&line.ordered, &line.trials] {
+            let mut tenants: Vec<(bool, u64, TenantId)> = Vec::with_capacity(lot.len());
+            for id in lot.keys() {
+                if let Some(tenant) = self.tenants.get(id).filter(|tenant| tenant.has_quota()) {
+                    tenants.push((tenant.is_borrowing(), tenant.served, *id));
+                }
             }
-        }
-        tenants.sort_unstable();
-        for (_, _, tenant) in tenants {
-            let left = LOOK_AHEAD.saturating_sub(order.len());
-            if left == 0 {
-                break;
+            tenants.sort_unstable();
+            for (_, _, tenant) in tenants {
+                let left = LOOK_AHEAD.saturating_sub(order.len());
+                order.extend(lot.get(&tenant).into_iter().flatten().take(left).map(|(_, session)| *session));
             }
-            order.extend(line.tenants.get(&tenant).into_iter().flatten().take(left).map(|(_, session)| *session));
         }
         let mut unfit: Vec<Resources> = Vec::new();
         for (index, session) in order.iter().enumerate() {
             let ticket = self.queue.ticket(*session)?;
-            if index == 1 && self.queue.ticket(order[0]).is_some_and(|first| first.overtaken >= MOST_OVERTAKEN) {
-                // What becomes free is kept for the first.
+            if index == 1 && self.is_kept_for(order[0], site, class) {
+                self.kept.insert((site, class));
                 return None;
             }
             let need = ticket.request.resources;

@@ -15,10 +15,16 @@ pub(super) struct Trials {
     pub(super) warned: BTreeMap<SessionId, Duration>,
 }
 
+impl Trials {
+    fn is_empty(&self) -> bool {
+        self.playing.is_empty() && self.warned.is_empty()
+    }
+}
+
 impl Scheduler {
     /// Warns one trial for each who ordered and waits here, and no more.
     pub(super) fn warn_trials(&mut self, now: Duration, site: SiteId, class: ClassId) {
-        if !self.trials.contains_key(&(site, class)) {
+        if self.trials.get(&(site, class)).is_none_or(Trials::is_empty) {
             return;
         }
         let needed = self.needed_by_paid(site, class);
@@ -46,11 +52,18 @@ impl Scheduler {
     /// Places that would be taken at once by those who ordered: not by those who wait for their tenant's own sessions to end.
     fn needed_by_paid(&self, site: SiteId, class: ClassId) -> usize {
         let Some(line) = self.queue.line(site, class).filter(|line| line.paid > 0) else { return 0 };
-        let is_paid = |session: SessionId| self.queue.ticket(session).is_some_and(|ticket| !ticket.request.is_trial);
-        let of_tenants = line.tenants.iter().map(|(id, tickets)| {
+        // Who waits at several sites needs one place: at the first of them that has trials.
+        let is_here = |session: SessionId| {
+            self.queue.ticket(session).is_some_and(|ticket| {
+                let has_trials =
+                    |one: &&SiteId| self.trials.get(&(**one, class)).is_some_and(|trials| !trials.is_empty());
+                ticket.sites.iter().find(has_trials) == Some(&site)
+            })
+        };
+        let of_tenants = line.ordered.iter().map(|(id, tickets)| {
             let left = self.tenants.get(id).map_or(0, |tenant| tenant.grant.limit().saturating_sub(tenant.used));
-            tickets.iter().filter(|(_, session)| is_paid(*session)).take(left as usize).count()
+            tickets.iter().filter(|(_, session)| is_here(*session)).take(left as usize).count()
         });
-        of_tenants.sum::<usize>() + line.recovering.iter().filter(|(_, session)| is_paid(*session)).count()
+        of_tenants.sum::<usize>() + line.recovering.iter().filter(|(_, session)| is_here(*session)).count()
     }
 }

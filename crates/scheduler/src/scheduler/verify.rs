@@ -79,6 +79,22 @@ impl Scheduler {
 
     /// Nobody who may be served waits beside a place that he fits into, but behind one that it is kept for.
     fn verify_no_idle_wait(&mut self) -> Result<(), String> {
+        for session in self.queue.sessions() {
+            let Some(ticket) = self.queue.ticket(session) else { continue };
+            let may = ticket.is_recovering
+                || self.tenants.get(&ticket.request.tenant).is_some_and(crate::quota::Tenant::has_quota);
+            let (sites, class, need) = (ticket.sites.clone(), ticket.request.class, ticket.request.resources);
+            for site in sites {
+                if may && !self.kept.contains(&(site, class)) && self.fleet.has_room(site, class, &need) {
+                    return Err(format!("{session:?} waits although {site:?} has room"));
+                }
+            }
+            let ticket = self.queue.ticket(session).ok_or("it was there")?;
+            let now: Vec<SiteId> = self.candidates(&ticket.request).0.into_iter().map(|(_, site)| site).collect();
+            if now.iter().collect::<std::collections::BTreeSet<_>>() != ticket.sites.iter().collect() {
+                return Err(format!("{session:?} waits at {:?}, and could at {now:?}", ticket.sites));
+            }
+        }
         for (site, class) in self.queue.lines() {
             if let Some((session, node)) = self.clone().next(site, class) {
                 return Err(format!("{session:?} waits although {node:?} has room"));

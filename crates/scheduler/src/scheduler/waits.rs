@@ -53,15 +53,18 @@ impl Scheduler {
         if ticket.is_recovering {
             return count(line.recovering.range(..entry).count()) + 1;
         }
-        let own = line.tenants.get(&ticket.request.tenant).map_or(0, |own| count(own.range(..entry).count()));
+        let lot = if ticket.request.is_trial { &line.trials } else { &line.ordered };
+        // A trial comes after all who ordered.
+        let paid = if ticket.request.is_trial { line.paid } else { count(line.recovering.len()) };
+        let own = lot.get(&ticket.request.tenant).map_or(0, |own| count(own.range(..entry).count()));
         let weight = |id: &TenantId| self.tenants.get(id).map_or(1, |tenant| tenant.grant.weight.max(1));
         let own_weight = weight(&ticket.request.tenant);
-        let others = line.tenants.iter().filter(|(id, _)| **id != ticket.request.tenant);
+        let others = lot.iter().filter(|(id, _)| **id != ticket.request.tenant);
         // While this tenant is served so often, another is served as often for its weight, or until it has nobody there.
         let before = others.map(|(id, tickets)| {
             let share = u64::from(own + 1) * u64::from(weight(id)) / u64::from(own_weight);
             count(tickets.len()).min(u32::try_from(share).unwrap_or(u32::MAX))
         });
-        count(line.recovering.len()) + own + before.sum::<u32>() + 1
+        paid + own + before.sum::<u32>() + 1
     }
 }
