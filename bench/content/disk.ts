@@ -3,17 +3,12 @@
  * another one: on a file system that is used again, who comes next pays for what was removed before.
  */
 
-import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync } from "node:fs";
+
+import { run } from "e2e/lib/disk.ts";
 
 /** Bytes an inode: packages have files of some kilobytes, and a store of chunks has more of them. */
 const BYTES_PER_INODE = 32 << 10;
-
-function run(command: string, ...args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: "utf8" });
-  if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${error?.message ?? stderr}`);
-  return stdout.trim();
-}
 
 /** An empty ext4 in a file beside `directory`, mounted there. It takes of the disk what is written into it. */
 export class FreshDisk {

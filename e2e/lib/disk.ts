@@ -3,9 +3,11 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, statfsSync } from "node:fs";
 
-function run(command: string, ...arguments_: readonly string[]): void {
-  const { status, stderr } = spawnSync(command, arguments_, { encoding: "utf8" });
-  if (status !== 0) throw new Error(`${command} ${arguments_.join(" ")}: ${stderr}`);
+/** Runs a command to its end; what it printed. */
+export function run(command: string, ...arguments_: readonly string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, arguments_, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`${command} ${arguments_.join(" ")}: ${error?.message ?? stderr}`);
+  return stdout.trim();
 }
 
 /** A mounted disk. Whoever makes it removes it. */

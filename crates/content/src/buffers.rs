@@ -11,6 +11,9 @@ const MOST: usize = 8;
 /// Shorter ones are not worth it.
 const SHORTEST: usize = 1 << 20;
 
+/// Longer ones are no parcel's or pack's, which grew to twice their length at most: a save that somebody uploads would keep its memory.
+const LONGEST: usize = 40 << 20;
+
 static WAITING: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 fn waiting() -> MutexGuard<'static, Vec<Vec<u8>>> {
@@ -18,10 +21,12 @@ fn waiting() -> MutexGuard<'static, Vec<Vec<u8>>> {
     WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An empty one, best one that was used before.
+/// One that has these bytes alone, best one that was used before.
 #[must_use]
-pub fn take() -> Vec<u8> {
-    waiting().pop().unwrap_or_default()
+pub fn take(head: &[u8]) -> Vec<u8> {
+    let mut bytes = waiting().pop().unwrap_or_default();
+    bytes.extend_from_slice(head);
+    bytes
 }
 
 /// These bytes; when nobody has them any more their memory is used again.
@@ -48,7 +53,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.0);
         let mut waiting = waiting();
-        if bytes.capacity() >= SHORTEST && waiting.len() < MOST {
+        if (SHORTEST..=LONGEST).contains(&bytes.capacity()) && waiting.len() < MOST {
             bytes.clear();
             waiting.push(bytes);
         }
@@ -70,6 +75,8 @@ mod tests {
         assert!(waiting().iter().all(|one| one.capacity() != LENGTH));
         drop(part);
         assert!(waiting().iter().any(|one| one.capacity() == LENGTH && one.is_empty()));
+        drop(lend(vec![7; LONGEST + 1]));
+        assert!(waiting().iter().all(|one| one.capacity() <= LONGEST));
         release();
         assert!(waiting().iter().all(|one| one.capacity() != LENGTH));
     }

@@ -114,9 +114,7 @@ pub struct Packer {
 impl Packer {
     /// An empty one. Fails when there is no memory for the compressor.
     pub fn new() -> std::io::Result<Packer> {
-        let mut bytes = buffers::take();
-        bytes.extend_from_slice(HEAD);
-        Ok(Packer { bytes, places: Vec::new(), compressor: Compressor::new(LEVEL)? })
+        Ok(Packer { bytes: buffers::take(HEAD), places: Vec::new(), compressor: Compressor::new(LEVEL)? })
     }
 
     /// Adds a chunk. Whether it is in the pack already is the caller's business.

@@ -67,7 +67,7 @@ impl ParcelBuilder {
     /// An empty one that compresses at one of zstd's levels, -7 to 22: a higher one is worth it where the network is slower than the
     /// processor. Fails when there is no memory for the compressor.
     pub fn new(level: i32) -> io::Result<ParcelBuilder> {
-        Ok(ParcelBuilder { bytes: empty(), items: 0, unpacked: 0, compressor: Compressor::new(level)? })
+        Ok(ParcelBuilder { bytes: buffers::take(HEAD), items: 0, unpacked: 0, compressor: Compressor::new(level)? })
     }
 
     /// Compresses at another level what is added from now on.
@@ -124,18 +124,12 @@ impl ParcelBuilder {
 
     /// The parcel; afterwards this is empty again.
     pub fn finish(&mut self) -> Vec<u8> {
-        let mut bytes = std::mem::replace(&mut self.bytes, empty());
+        let mut bytes = std::mem::replace(&mut self.bytes, buffers::take(HEAD));
         self.items = 0;
         self.unpacked = 0;
         bytes.extend_from_slice(TAIL);
         bytes
     }
-}
-
-fn empty() -> Vec<u8> {
-    let mut bytes = buffers::take();
-    bytes.extend_from_slice(HEAD);
-    bytes
 }
 
 fn append(bytes: &mut Vec<u8>, id: ChunkId, length: usize, kind: Kind, body: &[u8]) {

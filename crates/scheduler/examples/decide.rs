@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use impair::Random;
 use scheduler::{
     ClassId, Decision, Grant, Packing, Presence, Priority, Probe, ReleaseId, Request, Resources, Scheduler, SessionId,
     Settings, SiteId, SiteSettings, TenantId,
@@ -17,30 +18,23 @@ const RELEASES: u32 = 1000;
 /// Sites that a player measured.
 const PROBES: u32 = 5;
 
-/// A small generator of numbers: the same for the same seed (xorshift, Marsaglia 2003).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        u32::try_from(((self.0 >> 32) * u64::from(limit)) >> 32).unwrap_or(0)
-    }
+/// A number below the limit.
+fn below(random: &mut Random, limit: u32) -> u32 {
+    (random.unit() * f64::from(limit)) as u32
 }
 
-fn request(numbers: &mut Numbers) -> Request {
-    let home = numbers.below(SITES);
+fn request(random: &mut Random) -> Request {
+    let home = below(random, SITES);
     let mut probe = |index| Probe {
         site: SiteId((home + index) % SITES),
-        round_trip: Duration::from_millis(u64::from(5 + index * 12 + numbers.below(6))),
-        loss_permille: u16::try_from(numbers.below(3)).unwrap_or(0),
+        round_trip: Duration::from_millis(u64::from(5 + index * 12 + below(random, 6))),
+        loss_permille: u16::try_from(below(random, 3)).unwrap_or(0),
     };
     let probes = (0..PROBES).map(&mut probe).collect();
-    let (cores, gpu) = [(1, 100), (2, 200), (4, 350)][numbers.below(3) as usize];
+    let (cores, gpu) = [(1, 100), (2, 200), (4, 350)][below(random, 3) as usize];
     Request {
-        tenant: TenantId(numbers.below(TENANTS)),
-        release: ReleaseId(numbers.below(RELEASES)),
+        tenant: TenantId(below(random, TENANTS)),
+        release: ReleaseId(below(random, RELEASES)),
         class: ClassId(0),
         resources: Resources {
             sessions: 1,
@@ -50,7 +44,7 @@ fn request(numbers: &mut Numbers) -> Request {
             encoder_kpixels: 60_000 * cores,
             egress_kbps: 10_000 * cores,
         },
-        priority: Priority(u8::try_from(numbers.below(3)).unwrap_or(0)),
+        priority: Priority(u8::try_from(below(random, 3)).unwrap_or(0)),
         is_trial: false,
         probes,
         sites: None,
@@ -95,20 +89,14 @@ struct Figures {
 }
 
 /// So many sessions end and as many ask.
-fn measure(
-    scheduler: &mut Scheduler,
-    alive: &mut [u64],
-    next: &mut u64,
-    rounds: u32,
-    numbers: &mut Numbers,
-) -> Figures {
-    let requests: Vec<Request> = (0..rounds).map(|_| request(numbers)).collect();
+fn measure(scheduler: &mut Scheduler, alive: &mut [u64], next: &mut u64, rounds: u32, random: &mut Random) -> Figures {
+    let requests: Vec<Request> = (0..rounds).map(|_| request(random)).collect();
     let mut times = Vec::with_capacity(rounds as usize);
     let mut now = Duration::from_secs(1);
     let begin = Instant::now();
     for request in requests {
         now += Duration::from_millis(1);
-        let which = numbers.below(u32::try_from(alive.len()).unwrap_or(u32::MAX)) as usize;
+        let which = below(random, u32::try_from(alive.len()).unwrap_or(u32::MAX)) as usize;
         let (ending, started) = (std::mem::replace(&mut alive[which], *next), Instant::now());
         scheduler.end(now, SessionId(ending));
         let _decided = std::hint::black_box(scheduler.ask(now, SessionId(*next), request));
@@ -133,12 +121,12 @@ fn main() -> anyhow::Result<()> {
     let usage = "usage: decide NODES SESSIONS";
     let nodes: u32 = arguments.next().context(usage)?.parse().context(usage)?;
     let sessions: u64 = arguments.next().context(usage)?.parse().context(usage)?;
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(1);
     let mut scheduler = fleet(nodes);
     let (mut alive, mut next) = (Vec::new(), 0);
     let begin = Instant::now();
     while next < sessions {
-        let decision = scheduler.ask(Duration::ZERO, SessionId(next), request(&mut numbers));
+        let decision = scheduler.ask(Duration::ZERO, SessionId(next), request(&mut random));
         alive.push(next);
         next += 1;
         if matches!(decision, Decision::Waits { .. }) && scheduler.queued() > 1000 {
@@ -148,7 +136,7 @@ fn main() -> anyhow::Result<()> {
     let filling_per_s = next as f64 / begin.elapsed().as_secs_f64();
     let (running, queued) = (scheduler.running(), scheduler.queued());
     let rounds = 100_000;
-    let figures = measure(&mut scheduler, &mut alive, &mut next, rounds, &mut numbers);
+    let figures = measure(&mut scheduler, &mut alive, &mut next, rounds, &mut random);
     println!(
         r#"{{"nodes": {nodes}, "sessions": {running}, "queued": {queued}, "filling_per_s": {filling_per_s:.0}, "decisions_per_s": {:.0}, "p50_us": {:.1}, "p99_us": {:.1}, "max_us": {:.0}, "rss_mib": {}}}"#,
         figures.per_s,

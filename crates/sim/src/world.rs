@@ -269,32 +269,36 @@ impl<'a> World<'a> {
         self.plan_at(self.plan.repair, What::IsBack { node });
     }
 
+    /// To the end: what is done for an event may make others.
     fn hear(&mut self) {
-        for event in self.scheduler.take_events() {
-            match event {
-                Event::Placed { session, .. } => self.offered(session),
-                Event::GaveUp { session } => {
-                    self.report.gave_up += 1;
-                    self.forget(session);
-                }
-                Event::OfferLapsed { session } => {
-                    self.report.absent += 1;
-                    self.forget(session);
-                }
-                Event::Warned { .. } => self.report.warned += 1,
-                Event::Reprieved { .. } => self.report.reprieved += 1,
-                Event::MustEnd { session } => {
-                    self.report.ended_trials += 1;
-                    self.scheduler.end(self.now, session);
-                    self.forget(session);
-                }
+        loop {
+            let events = self.scheduler.take_events();
+            if events.is_empty() {
+                return;
+            }
+            events.into_iter().for_each(|event| self.hear_one(event));
+        }
+    }
+
+    fn hear_one(&mut self, event: Event) {
+        match event {
+            Event::Placed { session, .. } => self.offered(session),
+            Event::GaveUp { session } => {
+                self.report.gave_up += 1;
+                self.forget(session);
+            }
+            Event::OfferLapsed { session } => {
+                self.report.absent += 1;
+                self.forget(session);
+            }
+            Event::Warned { .. } => self.report.warned += 1,
+            Event::Reprieved { .. } => self.report.reprieved += 1,
+            Event::MustEnd { session } => {
+                self.report.ended_trials += 1;
+                self.scheduler.end(self.now, session);
+                self.forget(session);
             }
         }
-        // What the last of them made happen.
-        if !self.scheduler.has_events() {
-            return;
-        }
-        self.hear();
     }
 
     fn forget(&mut self, session: SessionId) {

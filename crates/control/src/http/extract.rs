@@ -175,7 +175,7 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
 async fn read_within(body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     let too_large = || Refusal(ProblemKind::TooLarge.because(format!("The body has more than {limit} bytes.")));
     let mut stream = body.into_data_stream();
-    let mut bytes = if limit > LARGE { content::buffers::take() } else { Vec::new() };
+    let mut bytes = if limit > LARGE { content::buffers::take(&[]) } else { Vec::new() };
     let all = async {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|_cut| Refusal(ProblemKind::InvalidRequest.because("The body was cut off.")))?;

@@ -220,12 +220,6 @@ impl Scheduler {
         std::mem::take(&mut self.events)
     }
 
-    /// Whether something happened since.
-    #[must_use]
-    pub fn has_events(&self) -> bool {
-        !self.events.is_empty()
-    }
-
     /// Adds a site without nodes.
     pub fn add_site(&mut self, settings: SiteSettings) -> SiteId {
         self.fleet.add_site(settings)
@@ -233,13 +227,7 @@ impl Scheduler {
 
     /// Adds a node that takes sessions at once.
     pub fn add_node(&mut self, now: Duration, site: SiteId, class: ClassId, capacity: Resources) -> NodeId {
-        let could_before = self.fleet.shapes(site, class);
-        let id = self.fleet.add_node(site, class, capacity);
-        if self.fleet.shapes(site, class) != could_before {
-            self.look_again(now, &|request| request.class == class);
-        }
-        self.fill(now, site, class);
-        id
+        self.change_nodes(now, site, class, |fleet| fleet.add_node(site, class, capacity))
     }
 
     /// Changes what a node may be used for. Sessions on it are left alone: see [`Scheduler::recover`].
@@ -252,12 +240,24 @@ impl Scheduler {
     /// Changes what a node has. What runs there stays, even when it is more than that.
     pub fn set_node_capacity(&mut self, now: Duration, node: NodeId, capacity: Resources) {
         let (site, class) = self.place_of(node);
-        let could_before = self.fleet.shapes(site, class);
-        self.fleet.set_capacity(node, capacity);
-        if self.fleet.shapes(site, class) != could_before {
+        self.change_nodes(now, site, class, |fleet| fleet.set_capacity(node, capacity));
+    }
+
+    /// Where there are other kinds of nodes than before, other tickets may fit.
+    fn change_nodes<T>(
+        &mut self,
+        now: Duration,
+        site: SiteId,
+        class: ClassId,
+        change: impl FnOnce(&mut Fleet) -> T,
+    ) -> T {
+        let before = self.fleet.shapes(site, class);
+        let changed = change(&mut self.fleet);
+        if self.fleet.shapes(site, class) != before {
             self.look_again(now, &|request| request.class == class);
         }
         self.fill(now, site, class);
+        changed
     }
 
     /// What a site has of a release; `None` = nothing.
@@ -276,7 +276,7 @@ impl Scheduler {
             let Some(ticket) = self.queue.ticket(session).filter(|ticket| is_concerned(&ticket.request)) else {
                 continue;
             };
-            let sites: Vec<SiteId> = self.candidates(&ticket.request).0.into_iter().map(|(_, site)| site).collect();
+            let sites = self.sites_for(&ticket.request);
             if sites != ticket.sites {
                 let class = ticket.request.class;
                 places.extend(ticket.sites.iter().chain(&sites).map(|site| (*site, class)));
@@ -305,7 +305,12 @@ impl Scheduler {
         (node.site, node.class)
     }
 
-    /// Sites that could take it when they have room, the best first, and what the others say.
+    /// Sites that could take it when they have room, the best first.
+    fn sites_for(&self, request: &Request) -> Vec<SiteId> {
+        self.candidates(request).0.into_iter().map(|(_, site)| site).collect()
+    }
+
+    /// The same with their scores, and what the others say.
     fn candidates(&self, request: &Request) -> (Vec<(u32, SiteId)>, Explanation) {
         let (mut candidates, mut why) = (Vec::new(), Vec::new());
         for site in self.fleet.sites() {
@@ -481,11 +486,7 @@ impl Scheduler {
 
     /// It ended, wherever it was: on a node, in the queue, or not at all.
     pub fn end(&mut self, now: Duration, session: SessionId) {
-        if let Some(ticket) = self.queue.remove(session) {
-            self.left_queue(&ticket);
-            if ticket.is_recovering {
-                self.return_quota(ticket.request.tenant);
-            }
+        if let Some(ticket) = self.leave(session) {
             self.fill_around(now, &ticket);
             return;
         }
@@ -531,12 +532,15 @@ impl Scheduler {
         }
     }
 
-    fn left_queue(&mut self, ticket: &Ticket) {
-        if !ticket.is_recovering
-            && let Some(tenant) = self.tenants.get_mut(&ticket.request.tenant)
-        {
+    /// Takes a ticket from the queue, placed or not. One that recovers gives back its part of the quota, which it kept.
+    fn leave(&mut self, session: SessionId) -> Option<Ticket> {
+        let ticket = self.queue.remove(session)?;
+        if ticket.is_recovering {
+            self.return_quota(ticket.request.tenant);
+        } else if let Some(tenant) = self.tenants.get_mut(&ticket.request.tenant) {
             tenant.waiting = tenant.waiting.saturating_sub(1);
         }
+        Some(ticket)
     }
 
     /// Its node is lost: it goes before all others, wherever it may be, and keeps its part of the tenant's quota. Says where it is now, if there is
@@ -544,7 +548,7 @@ impl Scheduler {
     pub fn recover(&mut self, now: Duration, session: SessionId) -> Option<NodeId> {
         let running = self.stop(session)?;
         let request = running.request;
-        let sites: Vec<SiteId> = self.candidates(&request).0.into_iter().map(|(_, site)| site).collect();
+        let sites = self.sites_for(&request);
         let class = request.class;
         self.queue.add(now, session, request, sites.clone(), true);
         for site in sites {
@@ -574,13 +578,10 @@ impl Scheduler {
         // First all who give up: none of them is to have what another one leaves.
         let mut gone = Vec::new();
         for session in self.queue.overdue(now) {
-            let Some(ticket) = self.queue.remove(session) else { continue };
-            self.left_queue(&ticket);
-            if ticket.is_recovering {
-                self.return_quota(ticket.request.tenant);
+            if let Some(ticket) = self.leave(session) {
+                self.events.push(Event::GaveUp { session });
+                gone.push(ticket);
             }
-            self.events.push(Event::GaveUp { session });
-            gone.push(ticket);
         }
         for ticket in gone {
             self.fill_around(now, &ticket);
@@ -651,14 +652,10 @@ impl Scheduler {
     ) -> bool {
         let mut was_served = false;
         while let Some((session, node)) = self.next(site, class) {
-            let Some(ticket) = self.queue.remove(session) else { break };
+            let Some(ticket) = self.leave(session) else { break };
             was_served = true;
             touched.extend(ticket.sites.iter().map(|site| (*site, class)));
-            self.left_queue(&ticket);
-            if ticket.is_recovering {
-                // It has its quota still.
-                self.return_quota(ticket.request.tenant);
-            } else if let Some(tenant) = self.tenants.get_mut(&ticket.request.tenant) {
+            if let Some(tenant) = self.tenants.get_mut(&ticket.request.tenant).filter(|_| !ticket.is_recovering) {
                 if let Some((position, expected_s)) = ticket.told {
                     self.outcomes.learn(position, expected_s, now.saturating_sub(ticket.since));
                 }

@@ -90,7 +90,7 @@ impl Scheduler {
                 }
             }
             let ticket = self.queue.ticket(session).ok_or("it was there")?;
-            let now: Vec<SiteId> = self.candidates(&ticket.request).0.into_iter().map(|(_, site)| site).collect();
+            let now = self.sites_for(&ticket.request);
             if now.iter().collect::<std::collections::BTreeSet<_>>() != ticket.sites.iter().collect() {
                 return Err(format!("{session:?} waits at {:?}, and could at {now:?}", ticket.sites));
             }
