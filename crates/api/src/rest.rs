@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UtcTime;
 use crate::id::{NodeId, PlayerId, SaveId, SessionId};
 use crate::manifest::{AppName, InputProfile};
-use crate::session::{EndReason, Party, SessionState};
+use crate::session::{EndReason, Party, SessionState, WaitCause};
 use crate::spec::{SpecRange, StreamSpec};
 use crate::streamer::{DisplayProtocol, StreamStatistics};
 
@@ -133,6 +133,45 @@ pub struct Session {
     pub created_at: UtcTime,
     /// When it ends at the latest.
     pub ends_at: UtcTime,
+}
+
+/// How a session's wait stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct QueuePlace {
+    /// For what it waits.
+    pub cause: WaitCause,
+    /// 1 = the next.
+    pub position: u32,
+    /// How long it will take; absent as long as nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<WaitEstimate>,
+    /// All of it in a sentence for the player.
+    pub sentence: String,
+    /// What each site says.
+    pub sites: Vec<SiteVerdict>,
+}
+
+/// In how many seconds a place is expected. Learnt from how waits ended before: four of five end within the band.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WaitEstimate {
+    /// One wait of ten is shorter.
+    pub low_s: u32,
+    /// Half of them are.
+    pub expected_s: u32,
+    /// One wait of ten is longer.
+    pub high_s: u32,
+}
+
+/// What a site says of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SiteVerdict {
+    /// The site.
+    pub site: String,
+    /// The reason in a word: `full`, `queued`, `too_small`, `too_far`, `no_class`, `not_allowed`, `release_absent`, `release_arriving`,
+    /// `no_node`, `worse`, `chosen`.
+    pub verdict: String,
+    /// The reason in words, with its figures.
+    pub detail: String,
 }
 
 /// Sessions, for the operator.
@@ -288,6 +327,11 @@ pub enum LinkMessage {
         /// As it is now.
         session: Session,
     },
+    /// How the wait stands: when it begins, and within a second of each change.
+    Queue {
+        /// The place in the queue.
+        queue: QueuePlace,
+    },
     /// New figures, about once in five seconds while media flows.
     Statistics {
         /// The figures.
@@ -301,4 +345,6 @@ pub enum LinkMessage {
 pub enum LinkRequest {
     /// The player leaves: the session ends.
     Leave {},
+    /// The player takes the place that is offered. Changes nothing in other states.
+    Accept {},
 }

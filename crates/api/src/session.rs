@@ -1,13 +1,13 @@
 //! A session as its player sees it: the state, the reason of its end, and who was at fault.
 //!
 //! ```text
-//! RESERVED -> PREPARING -> READY -> CONNECTED <-> RECONNECTING
-//!     |           |          |          |              |
-//!     +-----------+----------+----------+--------------+--> STOPPING --> ENDED(reason, party)
-//!     |           |          |          |              |                   ^
-//!     +-----------+----------+----------+--------------+-------------------+
+//! REQUESTED -> RESERVED -> PREPARING -> READY -> CONNECTED <-> RECONNECTING
+//!    |            ^           ^
+//!    v            |           |
+//!  QUEUED -> OFFERED      RECOVERING <- any state with a node, when the node is lost
+//!
+//! any state -> STOPPING -> ENDED(reason, party), or ENDED at once where nothing runs yet
 //! ```
-//! The queue (QUEUED, OFFERED), saves (ARCHIVING) and the loss of a node (RECOVERING) bring their states with them.
 //! Deliberately absent: who may go where and why; that is the control plane's.
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,25 @@ use crate::clock::UtcTime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum SessionState {
+    /// It was asked for; where it goes is being decided.
+    Requested,
+    /// It waits for a place. How long, and behind how many, is told apart: it changes without the session changing.
+    Queued {
+        /// For what.
+        cause: WaitCause,
+    },
+    /// A place is kept for it, until its player says that he still wants it.
+    Offered {
+        /// Ends with `offer_lapsed` when nobody accepted until then.
+        until: UtcTime,
+    },
     /// Capacity is held for it; no node works on it yet.
     Reserved,
+    /// Its node was lost: it waits for a place on another one, before all others.
+    Recovering {
+        /// Since when.
+        since: UtcTime,
+    },
     /// A node starts the display, then the game.
     Preparing {
         /// How far it is.
@@ -61,7 +78,11 @@ impl SessionState {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Requested => "requested",
+            Self::Queued { .. } => "queued",
+            Self::Offered { .. } => "offered",
             Self::Reserved => "reserved",
+            Self::Recovering { .. } => "recovering",
             Self::Preparing { .. } => "preparing",
             Self::Ready { .. } => "ready",
             Self::Connected { .. } => "connected",
@@ -76,7 +97,11 @@ impl SessionState {
     pub const fn is_ended(&self) -> bool {
         match self {
             Self::Ended { .. } => true,
-            Self::Reserved
+            Self::Requested
+            | Self::Queued { .. }
+            | Self::Offered { .. }
+            | Self::Reserved
+            | Self::Recovering { .. }
             | Self::Preparing { .. }
             | Self::Ready { .. }
             | Self::Connected { .. }
@@ -89,7 +114,14 @@ impl SessionState {
     #[must_use]
     pub const fn sentence(&self) -> &'static str {
         match self {
+            Self::Requested => "A place is being looked for.",
+            Self::Queued { cause: WaitCause::Capacity } => "All places are taken. You are in the queue.",
+            Self::Queued { cause: WaitCause::Quota } => {
+                "All places that were ordered for this game are taken. You are in the queue."
+            }
+            Self::Offered { .. } => "It is your turn. A place is kept for you.",
             Self::Reserved => "A place is reserved for you.",
+            Self::Recovering { .. } => "The machine of your game was lost. It is started on another one.",
             Self::Preparing { stage: PrepareStage::Content } => "The game is being brought to the machine.",
             Self::Preparing { stage: PrepareStage::Streamer } => "Your screen is being set up.",
             Self::Preparing { stage: PrepareStage::Game } => "The game is starting.",
@@ -100,6 +132,16 @@ impl SessionState {
             Self::Ended { reason, .. } => reason.sentence(),
         }
     }
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitCause {
+    /// The tenant uses all that it ordered: one of its own sessions has to end.
+    Quota,
+    /// All machines that would do are full: anybody's session has to end.
+    Capacity,
 }
 
 /// How far the preparation is.
@@ -216,6 +258,12 @@ end_reasons! {
     DiskFull, "disk_full", Platform, "The machine has no disk space left for another game. Try again later.";
     /// The control plane was restarted, and the instance with it.
     ServiceRestarted, "service_restarted", Platform, "The service was restarted. This is our fault; play again.";
+    /// No machine can ever take it, or nothing was ordered.
+    NoPlace, "no_place", Operator, "No machine here can run this game at this resolution and frame rate.";
+    /// It waited as long as a session may.
+    QueueTimeout, "queue_timeout", Platform, "No place became free in time. This is our fault; try again later.";
+    /// A place was offered, and nobody took it.
+    OfferLapsed, "offer_lapsed", Player, "It was your turn, but nobody answered. Play again to queue anew.";
     /// The node does not answer.
     NodeLost, "node_lost", Platform, "The machine of your game was lost. This is our fault; play again.";
 }
@@ -238,7 +286,11 @@ mod tests {
     fn the_name_of_a_state_is_its_json() {
         let at = UtcTime::from_unix_ms(0);
         let states = [
+            SessionState::Requested,
+            SessionState::Queued { cause: WaitCause::Quota },
+            SessionState::Offered { until: at },
             SessionState::Reserved,
+            SessionState::Recovering { since: at },
             SessionState::Preparing { stage: PrepareStage::Game },
             SessionState::Ready { connect_until: at },
             SessionState::Connected { since: at },

@@ -21,7 +21,9 @@ pub enum NodeState {
 /// What a site has of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// On its way.
+    /// Not there, but it may be brought when somebody plays it: a little worse than a site that has it.
+    Fetchable,
+    /// On its way, and nobody is to wait for it there.
     Arriving {
         /// Thousandths that are there.
         permille: u16,

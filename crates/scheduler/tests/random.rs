@@ -26,6 +26,8 @@ enum Step {
     Grant { tenant: u32, guarantee: u32, borrow: u32, maximum: u32, weight: u32 },
     Presence { site: u32, release: u32, state: u8 },
     Wait { seconds: u64 },
+    /// Another process takes over: it knows of each session what a database would.
+    Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -43,8 +45,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..TENANTS, 0..5_u32, 0..5_u32, 0..8_u32, 1..5_u32).prop_map(|(tenant, guarantee, borrow, maximum, weight)| {
             Step::Grant { tenant, guarantee, borrow, maximum, weight }
         }),
-        1 => (0..SITES, 0..RELEASES, 0..3_u8).prop_map(|(site, release, state)| Step::Presence { site, release, state }),
+        1 => (0..SITES, 0..RELEASES, 0..4_u8).prop_map(|(site, release, state)| Step::Presence { site, release, state }),
         2 => (0..100_u64).prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -67,38 +70,91 @@ struct World {
     states: BTreeMap<SessionId, State>,
     ended: BTreeSet<SessionId>,
     grants: BTreeMap<TenantId, Grant>,
-    tenants: BTreeMap<SessionId, TenantId>,
-    nodes: u32,
+    requests: BTreeMap<SessionId, Request>,
+    /// Those whose node was lost, and that have no other one yet.
+    lost: BTreeSet<SessionId>,
+    nodes: Vec<(SiteId, ClassId, Resources, NodeState)>,
+    presence: BTreeMap<(SiteId, ReleaseId), Option<Presence>>,
     /// Everything that was said, to compare.
     said: Vec<String>,
 }
 
 impl World {
     fn new() -> World {
-        let mut scheduler = Scheduler::new(Settings::default());
-        let (now, mut grants) = (Duration::from_secs(1), BTreeMap::new());
+        let grant = |tenant| Grant { guarantee: 2, borrow: 2, maximum: 9, weight: tenant + 1 };
+        let sites_and_releases = (0..SITES).flat_map(|site| (0..RELEASES).map(move |release| (site, release)));
+        let mut world = World {
+            scheduler: Scheduler::new(Settings::default()),
+            now: Duration::from_secs(1),
+            asked: 0,
+            states: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            grants: (0..TENANTS).map(|tenant| (TenantId(tenant), grant(tenant))).collect(),
+            requests: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            nodes: (0..SITES).map(|site| (SiteId(site), ClassId(0), places(3), NodeState::Ready)).collect(),
+            presence: sites_and_releases
+                .map(|(site, release)| ((SiteId(site), ReleaseId(release)), Some(Presence::Present)))
+                .collect(),
+            said: Vec::new(),
+        };
+        world.scheduler = world.rebuilt();
+        world
+    }
+
+    /// A scheduler that knows the fleet and no session.
+    fn rebuilt(&self) -> Scheduler {
+        let (now, mut scheduler) = (self.now, Scheduler::new(Settings::default()));
         for site in 0..SITES {
             let packing = if site == 0 { Packing::Spread } else { Packing::Pack };
-            let site = scheduler.add_site(SiteSettings { cost: site, packing });
-            for release in 0..RELEASES {
-                scheduler.set_presence(now, site, ReleaseId(release), Some(Presence::Present));
+            scheduler.add_site(SiteSettings { cost: site, packing });
+        }
+        for ((site, release), presence) in &self.presence {
+            scheduler.set_presence(now, *site, *release, *presence);
+        }
+        for (site, class, capacity, state) in &self.nodes {
+            let node = scheduler.add_node(now, *site, *class, *capacity);
+            scheduler.set_node_state(now, node, *state);
+        }
+        for (tenant, grant) in &self.grants {
+            scheduler.set_grant(now, *tenant, *grant);
+        }
+        scheduler
+    }
+
+    /// What a process does that takes over: first those that have a node, then those that had one, then those that wait.
+    fn restart(&mut self) {
+        let after = self.rebuilt();
+        let before = std::mem::replace(&mut self.scheduler, after);
+        let (now, sessions) = (self.now, self.states.keys().copied().collect::<Vec<_>>());
+        for session in &sessions {
+            if let Some(node) = before.node_of(*session) {
+                let until = before.offered_until(*session);
+                assert!(self.scheduler.adopt(now, *session, self.requests[session].clone(), node, until));
             }
-            scheduler.add_node(now, site, ClassId(0), places(3));
         }
-        for tenant in 0..TENANTS {
-            let grant = Grant { guarantee: 2, borrow: 2, maximum: 9, weight: tenant + 1 };
-            scheduler.set_grant(now, TenantId(tenant), grant);
-            grants.insert(TenantId(tenant), grant);
+        for session in sessions.iter().filter(|session| self.lost.contains(session)) {
+            self.scheduler.adopt_lost(now, *session, self.requests[session].clone());
         }
-        let (states, ended, tenants) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        World { scheduler, now, asked: 0, states, ended, grants, tenants, nodes: SITES, said: Vec::new() }
+        self.hear();
+        for session in sessions {
+            if !self.scheduler.knows(session) && self.states.remove(&session).is_some() {
+                self.ask_for(session, self.requests[&session].clone());
+                self.hear();
+            }
+        }
     }
 
     fn some_session(&self, which: usize) -> Option<SessionId> {
         self.states.keys().nth(which.checked_rem(self.states.len())?).copied()
     }
 
+    fn some_node(&self, which: u32) -> NodeId {
+        NodeId(which % u32::try_from(self.nodes.len()).unwrap_or(u32::MAX))
+    }
+
     fn finish(&mut self, session: SessionId) {
+        self.lost.remove(&session);
         assert!(self.states.remove(&session).is_some(), "{session:?} ended twice");
         assert!(self.ended.insert(session));
     }
@@ -127,6 +183,9 @@ impl World {
                 assert!(until > self.now && self.states.get(&session) == Some(&State::Waits), "{session:?}");
                 // It may have lost it again since.
                 self.states.insert(session, State::Offered);
+                if self.scheduler.node_of(session).is_some() {
+                    self.lost.remove(&session);
+                }
             }
             Event::GaveUp { session } => {
                 assert_eq!(self.states.get(&session), Some(&State::Waits));
@@ -148,17 +207,21 @@ impl World {
 
     fn used(&self, tenant: TenantId) -> usize {
         let has = |(session, _): &(&SessionId, &State)| {
-            self.tenants[session] == tenant && self.scheduler.node_of(**session).is_some()
+            self.requests[session].tenant == tenant && self.scheduler.node_of(**session).is_some()
         };
         self.states.iter().filter(has).count()
     }
 
     fn ask(&mut self, request: Request) {
         self.asked += 1;
-        let (session, tenant) = (SessionId(self.asked), request.tenant);
+        self.ask_for(SessionId(self.asked), request);
+    }
+
+    fn ask_for(&mut self, session: SessionId, request: Request) {
+        let tenant = request.tenant;
+        self.requests.insert(session, request.clone());
         let decision = self.scheduler.ask(self.now, session, request);
         self.said.push(format!("{decision:?}"));
-        self.tenants.insert(session, tenant);
         match decision {
             Decision::Placed { node, .. } => {
                 assert_eq!(self.scheduler.node_of(session), Some(node));
@@ -178,6 +241,7 @@ impl World {
 
     fn set_state(&mut self, node: NodeId, state: u8) {
         let state = [NodeState::Ready, NodeState::Suspect, NodeState::Cordoned, NodeState::Lost][usize::from(state)];
+        self.nodes[node.0 as usize].3 = state;
         self.scheduler.set_node_state(self.now, node, state);
         if state == NodeState::Lost {
             for session in self.scheduler.sessions_of(node).collect::<Vec<_>>() {
@@ -185,6 +249,7 @@ impl World {
                 let place = self.scheduler.recover(self.now, session);
                 assert_ne!(place, Some(node));
                 self.states.insert(session, State::Waits);
+                self.lost.insert(session);
                 self.hear();
             }
             assert_eq!(self.scheduler.sessions_of(node).count(), 0);
@@ -226,11 +291,13 @@ impl World {
             }
             Step::AddNode { site, class, places: size } => {
                 self.scheduler.add_node(self.now, SiteId(site), ClassId(class), places(size));
-                self.nodes += 1;
+                self.nodes.push((SiteId(site), ClassId(class), places(size), NodeState::Ready));
             }
-            Step::State { node, state } => self.set_state(NodeId(node % self.nodes), state),
+            Step::State { node, state } => self.set_state(self.some_node(node), state),
             Step::Grow { node, places: size } => {
-                self.scheduler.set_node_capacity(self.now, NodeId(node % self.nodes), places(size));
+                let node = self.some_node(node);
+                self.nodes[node.0 as usize].2 = places(size);
+                self.scheduler.set_node_capacity(self.now, node, places(size));
             }
             Step::Grant { tenant, guarantee, borrow, maximum, weight } => {
                 let grant = Grant { guarantee, borrow, maximum, weight };
@@ -238,13 +305,16 @@ impl World {
                 self.scheduler.set_grant(self.now, TenantId(tenant), grant);
             }
             Step::Presence { site, release, state } => {
-                let presence = [None, Some(Presence::Arriving { permille: 500 }), Some(Presence::Present)];
-                self.scheduler.set_presence(self.now, SiteId(site), ReleaseId(release), presence[usize::from(state)]);
+                let presence = [None, Some(Presence::Arriving { permille: 500 }), Some(Presence::Fetchable), Some(Presence::Present)];
+                let presence = presence[usize::from(state)];
+                self.presence.insert((SiteId(site), ReleaseId(release)), presence);
+                self.scheduler.set_presence(self.now, SiteId(site), ReleaseId(release), presence);
             }
             Step::Wait { seconds } => {
                 self.now += Duration::from_secs(seconds);
                 self.scheduler.tick(self.now);
             }
+            Step::Restart => self.restart(),
         }
         self.hear();
         if let Err(fault) = self.scheduler.verify_invariants() {

@@ -8,6 +8,7 @@
 //! The same calls in the same order give the same answers. After each call nobody waits who could be placed, but behind one who has been overtaken
 //! as often as may be.
 
+mod restart;
 mod trials;
 mod verify;
 mod waits;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub loss_weight: u32,
     /// What a full site costs against an empty one, in milliseconds of distance.
     pub load_weight: u32,
+    /// What bringing a release to a site costs, in milliseconds of distance.
+    pub fetch_weight: u32,
     /// What a unit of a site's cost costs, in thousandths of a millisecond of distance.
     pub cost_weight: u32,
     /// How long a placement that was waited for is kept for its player.
@@ -49,6 +52,7 @@ impl Default for Settings {
             unknown_round_trip: Duration::from_millis(100),
             loss_weight: 4,
             load_weight: 10,
+            fetch_weight: 30,
             cost_weight: 1000,
             offer: Duration::from_secs(30),
             warning: Duration::from_secs(60),
@@ -262,9 +266,10 @@ impl Scheduler {
 
     /// What a site has of a release; `None` = nothing.
     pub fn set_presence(&mut self, now: Duration, site: SiteId, release: ReleaseId, presence: Option<Presence>) {
-        let was_present = self.fleet.presence(site, release) == Some(Presence::Present);
+        let may_take = |presence| matches!(presence, Some(Presence::Present | Presence::Fetchable));
+        let could_before = may_take(self.fleet.presence(site, release));
         self.fleet.set_presence(site, release, presence);
-        if was_present != (presence == Some(Presence::Present)) {
+        if could_before != may_take(presence) {
             self.look_again(now, &|request| request.release == release);
         }
     }
@@ -339,17 +344,18 @@ impl Scheduler {
         if round_trip > request.most_round_trip {
             return Err(Verdict::TooFar { round_trip, most: request.most_round_trip });
         }
-        match self.fleet.presence(site, request.release) {
-            Some(Presence::Present) => {}
+        let fetch = match self.fleet.presence(site, request.release) {
+            Some(Presence::Present) => 0,
+            Some(Presence::Fetchable) => self.settings.fetch_weight.saturating_mul(10),
             Some(Presence::Arriving { permille }) => return Err(Verdict::ReleaseArriving { permille }),
             None => return Err(Verdict::ReleaseAbsent),
-        }
+        };
         let millis = u32::try_from(round_trip.as_micros() / 100).unwrap_or(u32::MAX / 4);
         let loss =
             u32::from(probe.map_or(0, |probe| probe.loss_permille)).saturating_mul(self.settings.loss_weight * 10);
         let load = pool.load_permille().saturating_mul(self.settings.load_weight) / 100;
         let cost = self.fleet.cost(site).saturating_mul(self.settings.cost_weight) / 100;
-        Ok(millis.saturating_add(loss).saturating_add(load).saturating_add(cost))
+        Ok(millis.saturating_add(loss).saturating_add(load).saturating_add(cost).saturating_add(fetch))
     }
 
     /// Asks for a session.
@@ -547,19 +553,27 @@ impl Scheduler {
     /// room; else it waits.
     pub fn recover(&mut self, now: Duration, session: SessionId) -> Option<NodeId> {
         let running = self.stop(session)?;
-        let request = running.request;
-        let sites = self.sites_for(&request);
-        let class = request.class;
+        self.wait_recovering(now, session, running.request);
+        self.running.get(&session).map(|running| running.node)
+    }
+
+    fn wait_recovering(&mut self, now: Duration, session: SessionId, request: Request) {
+        let (sites, class) = (self.sites_for(&request), request.class);
         self.queue.add(now, session, request, sites.clone(), true);
         for site in sites {
             self.fill(now, site, class);
         }
-        self.running.get(&session).map(|running| running.node)
     }
 
     /// The sessions of a node.
     pub fn sessions_of(&self, node: NodeId) -> impl Iterator<Item = SessionId> + '_ {
         self.fleet.node(node).sessions.iter().copied()
+    }
+
+    /// Until when a session's place has to be accepted; `None` when it need not be, or has none.
+    #[must_use]
+    pub fn offered_until(&self, session: SessionId) -> Option<Duration> {
+        self.running.get(&session).and_then(|running| running.offered_until)
     }
 
     /// Where a session is.

@@ -64,6 +64,8 @@ impl Scheduler {
             let left = self.tenants.get(id).map_or(0, |tenant| tenant.grant.limit().saturating_sub(tenant.used));
             tickets.iter().filter(|(_, session)| is_here(*session)).take(left as usize).count()
         });
-        of_tenants.sum::<usize>() + line.recovering.iter().filter(|(_, session)| is_here(*session)).count()
+        let ordered = |session| self.queue.ticket(session).is_some_and(|ticket| !ticket.request.is_trial);
+        let recovering = line.recovering.iter().filter(|(_, session)| ordered(*session) && is_here(*session));
+        of_tenants.sum::<usize>() + recovering.count()
     }
 }
