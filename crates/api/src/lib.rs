@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod content;
+pub mod fleet;
 pub mod id;
 pub mod manifest;
 pub mod node;

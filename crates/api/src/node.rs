@@ -6,6 +6,7 @@
 //! between machines implements the same trait in a later version.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -309,6 +310,11 @@ pub trait NodeLink: Send + 'static {
 
     /// The next message; `None` when the node is gone. Safe to cancel.
     fn receive(&mut self) -> impl Future<Output = Option<FromNode>> + Send;
+
+    /// How long nothing was heard of the node. Inside of one process it is not silent: it is there, or gone.
+    fn silent_for(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The control plane's end of the in-process link.

@@ -121,6 +121,12 @@ problems! {
     /// No such upload.
     UploadUnknown, "upload_unknown", 404, "There is no such upload",
         "Begin a new upload: what arrived before need not be sent again.";
+    /// No such node.
+    NodeUnknown, "node_unknown", 404, "There is no such node",
+        "GET /v1/nodes lists the nodes.";
+    /// No such tenant.
+    TenantUnknown, "tenant_unknown", 404, "There is no such tenant",
+        "Create the tenant first.";
     /// No such path.
     PathUnknown, "path_unknown", 404, "There is nothing at this path",
         "/openapi.json lists the paths.";

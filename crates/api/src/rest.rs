@@ -284,6 +284,8 @@ pub struct ServiceLimits {
     pub sessions: u32,
     /// Taken ones.
     pub sessions_used: u32,
+    /// Sessions that wait for one.
+    pub sessions_waiting: u32,
     /// Sessions of one player at once.
     pub sessions_per_player: u32,
     /// Longest session in seconds.

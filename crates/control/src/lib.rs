@@ -1,7 +1,8 @@
 //! Control plane: REST API, session links, placement, catalogue, portal files.
 //!
 //! `http/` (one file a noun) asks `app/`, which decides and asks `store/`, the only place with SQL. `coordinator/` holds what
-//! lives as long as the process: the node link, who watches which session. `reconcile/` makes what is equal to what shall be.
+//! lives as long as the process: the node links, who watches which session. `dispatch/` drives the scheduler, `reconcile/` makes what is
+//! equal to what shall be.
 //!
 //! Deliberately absent: media (it never passes through here), the GPU, Wayland, processes.
 
@@ -9,6 +10,7 @@
 
 mod app;
 mod coordinator;
+mod dispatch;
 mod http;
 pub mod keeper;
 mod reconcile;

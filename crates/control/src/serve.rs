@@ -13,7 +13,6 @@ use std::time::Duration;
 use api::node::NodeLink;
 use api::session::EndReason;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
@@ -22,7 +21,8 @@ use crate::app::catalogue::{Catalogue, CatalogueError};
 use crate::app::rate::{Rate, RateLimit};
 use crate::app::uploads::Uploads;
 use crate::app::{Plane, token};
-use crate::coordinator::{Coordinator, node};
+use crate::coordinator::Coordinator;
+use crate::coordinator::node::{self, Closing};
 use crate::http::{self, Edge, server};
 use crate::reconcile;
 use crate::settings::Settings;
@@ -109,14 +109,14 @@ impl Running {
     }
 }
 
-/// Starts the control plane over a link to its node. It listens when this returns, and stops after `shutdown` is ready:
+/// Starts the control plane, with a link to the node in the same process when there is one ([`Settings::embedded`]). It listens when this returns, and stops after `shutdown` is ready:
 /// new sessions are refused, all others end with `service_stopped`, which takes [`crate::Limits::shutdown_wait`] at most.
 ///
 /// # Errors
 /// Each variant of [`ServeError`] says what to do.
 pub async fn serve(
     settings: Settings,
-    link: impl NodeLink,
+    embedded: Option<impl NodeLink>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Running, ServeError> {
     let lock = prepare_data_dir(&settings.data_dir)?;
@@ -132,7 +132,6 @@ pub async fn serve(
     let listen = |source| ServeError::Listen { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let (offers_in, offers) = mpsc::channel(node::OFFER_QUEUE);
     let limits = settings.limits;
     let creations = Rate { burst: limits.creation_burst, per_minute: limits.creations_per_minute };
     let plane = Arc::new(Plane {
@@ -141,7 +140,7 @@ pub async fn serve(
         catalogue: Arc::new(catalogue),
         uploads: Uploads::new(content),
         save_key,
-        coordinator: Arc::new(Coordinator::new(offers_in)),
+        coordinator: Arc::new(Coordinator::new()),
         operator,
         creations: RateLimit::new(creations),
         player_creations: RateLimit::new(creations),
@@ -149,15 +148,16 @@ pub async fn serve(
         stopping: AtomicBool::new(false),
     });
     plane.refresh_catalogue().await.map_err(|problem| ServeError::Games(problem.detail.into()))?;
-    reconcile::end_all_of_last_run(&plane).await.map_err(database)?;
+    plane.gather().await.map_err(database)?;
+    reconcile::take_over(&plane).await.map_err(database)?;
     info!(%address, apps = plane.catalogue.apps().len(), "control plane started");
 
     let stop = Raise::new();
     let closing = Raise::new();
-    let tasks = [
-        tokio::spawn(node::run(link, Arc::clone(&plane), offers, stop.signal())),
-        tokio::spawn(reconcile::run(Arc::clone(&plane), stop.signal())),
-    ];
+    let mut tasks = vec![tokio::spawn(reconcile::run(Arc::clone(&plane), stop.signal()))];
+    if let (Some(link), Some(id)) = (embedded, plane.settings.embedded) {
+        tasks.push(tokio::spawn(node::run(id, link, Closing::Lost, Arc::clone(&plane), stop.signal())));
+    }
     let router = http::router(Edge { plane: Arc::clone(&plane), closing: closing.signal() });
     let server = tokio::spawn(server::run(listener, router, closing.signal()));
     let done = tokio::spawn(async move {

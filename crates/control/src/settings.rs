@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::id::NodeId;
 use content::StoreSettings;
 
 /// Everything that the control plane has to be told.
@@ -36,6 +37,8 @@ pub struct Settings {
     /// True when a proxy in front adds the player's address as the last entry of `X-Forwarded-For`. Danger: without such
     /// a proxy players choose their address and no limit a player holds.
     pub behind_proxy: bool,
+    /// The node in the same process, when there is one: what ran there ends with the process.
+    pub embedded: Option<NodeId>,
     /// What players may use.
     pub limits: Limits,
 }
@@ -56,6 +59,7 @@ impl Settings {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             behind_proxy: false,
+            embedded: None,
             limits: Limits::default(),
         }
     }
@@ -73,8 +77,14 @@ pub struct Limits {
     pub creation_burst: u32,
     /// Offers that one session may send a minute. A client that reconnects in a loop sends about ten.
     pub offers_per_minute: u32,
-    /// Longest session.
+    /// Longest session, from when it has its place.
     pub session_length: Duration,
+    /// Sessions that may wait for a place. More only makes hopeless waits.
+    pub queue_length: u32,
+    /// How long a session waits for a place at most.
+    pub patience: Duration,
+    /// How long a place that was waited for is kept for its player. Shorter loses those who look away, longer keeps others waiting.
+    pub offer: Duration,
     /// How long a ready session waits for its player.
     pub connect_timeout: Duration,
     /// Bytes of one version of a save.
@@ -105,6 +115,9 @@ impl Default for Limits {
             creation_burst: 10,
             offers_per_minute: 30,
             session_length: Duration::from_secs(8 * 3600),
+            queue_length: 10_000,
+            patience: Duration::from_secs(2 * 3600),
+            offer: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(60),
             save_bytes: content::saves::Limits::DEFAULT_BYTES,
             save_files: content::saves::Limits::DEFAULT_FILES,

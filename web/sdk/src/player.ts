@@ -56,6 +56,8 @@ export interface PlayerOptions {
   readonly iceServers?: readonly RTCIceServer[];
   /** A way of showing frames; `<video>`, which is the fastest, when not given. */
   readonly picture?: PictureKind;
+  /** `visible`, the default: a place that is offered is taken as soon as the page is seen. `asked`: when the player says so. */
+  readonly accepts?: "visible" | "asked";
   /** False when the page shows the end itself. */
   readonly showsEnd?: boolean;
   /** Disposes of the player when aborted. */
@@ -104,6 +106,8 @@ export interface Player {
   text(text: string): void;
   /** Gives the keyboard to the game. */
   focus(): void;
+  /** Takes the place that is offered; nothing in other states. */
+  accept(): void;
   /** Ends the session. */
   leave(): void;
   /** Stops everything and empties the element. A session that was not left can be joined again. */
@@ -189,7 +193,7 @@ class SessionPlayer implements Player {
     const { root } = this.#view;
     this.#picture = createPicture((shown) => this.#shown(shown), options.picture);
     root.append(this.#picture.element);
-    this.#screens = createScreens(root, options.showsEnd ?? true);
+    this.#screens = createScreens(root, options.showsEnd ?? true, () => this.accept());
     this.#sound = new Sound(root, (blocked) => this.#emitter.emit("soundBlocked", blocked));
     this.#clipboard = clipboardWriter(root);
     this.#pointer = capturePointer({
@@ -241,6 +245,7 @@ class SessionPlayer implements Player {
     this.#screens.show(state, this.#hasPicture && (state.name !== "playing" || !this.#awaitsFrame));
     if (isSame) return;
     this.#emitter.emit("state", state);
+    if (state.name === "offered") this.#acceptWhenSeen();
     if (state.name === "ended") this.#emitter.emit("end", state);
   }
 
@@ -252,9 +257,10 @@ class SessionPlayer implements Player {
         this.#link = new Link(this.#api.socketUrl(link ?? `${sessionPath(id)}/link`), token, {
           onOpened: () => this.#step({ type: "linkOpened" }),
           onLost: () => this.#step({ type: "linkLost" }),
-          onSession: (session) => {
-            this.#emitter.emit("session", session);
-            this.#step({ type: "linkSession", session });
+          onTold: (told) => {
+            if (told.type === "queue") return this.#step({ type: "linkQueue", queue: told.queue });
+            this.#emitter.emit("session", told.session);
+            this.#step({ type: "linkSession", session: told.session });
           },
         });
         return;
@@ -265,6 +271,12 @@ class SessionPlayer implements Player {
       case "sayLeave":
         this.#link?.send({ type: "leave" });
         this.#api.endSession(id, token).catch(() => {});
+        return;
+      case "sayAccept":
+        this.#api.accept(id, token).then(
+          (session) => this.#step({ type: "linkSession", session }),
+          (error: unknown) => this.#emitter.emit("error", error instanceof Error ? error : new Error(String(error))),
+        );
         return;
       case "checkSession":
         void this.#checkSession();
@@ -277,6 +289,11 @@ class SessionPlayer implements Player {
         this.#peer = null;
         return;
     }
+  }
+
+  /** Who looks at the page wants to play; who does not is asked when he comes back to it. */
+  #acceptWhenSeen(): void {
+    if (this.#options.accepts !== "asked" && document.visibilityState === "visible") this.accept();
   }
 
   async #checkSession(): Promise<void> {

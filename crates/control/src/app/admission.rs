@@ -1,14 +1,14 @@
-//! May another session be had? A pure function of what the node holds and what is used; every refusal says why.
+//! May another session be asked for? A pure function of the nodes and of what is used; every refusal says why. Whether there is room for it now
+//! is another question, and its answer a place in the queue.
 
-use api::node::{Capacity, NodeRefusal};
+use api::node::NodeRefusal;
 use api::problem::{Problem, ProblemKind};
-use api::spec::StreamSpec;
 
-use crate::coordinator::NodeView;
+use crate::coordinator::fleet::{NodeView, Nodes};
 use crate::store::Usage;
 
-/// Seconds after which it makes sense to ask again when every place is taken: sessions are long, so often is no use.
-const RETRY_FULL_S: u32 = 10;
+/// Seconds after which it makes sense to ask again when the queue is full: sessions are long, so often is no use.
+const RETRY_FULL_S: u32 = 30;
 
 /// Seconds until a node may have come back.
 const RETRY_NODE_S: u32 = 3;
@@ -27,19 +27,10 @@ pub(crate) enum Refused {
         /// Needed MiB.
         needed_mb: u64,
     },
-    /// Every place is taken.
-    Places {
-        /// How many there are.
-        capacity: u32,
-    },
-    /// A place is free, but the encoder's power is used.
-    Pixels {
-        /// Pixels a second that are free.
-        free: u64,
-        /// Pixels a second that were asked for.
-        needed: u64,
-        /// The node's whole power: a smaller spec always helps when even an empty node is too small.
-        capacity: u64,
+    /// As many wait as may.
+    Queue {
+        /// How many.
+        limit: u32,
     },
     /// The player has as many sessions as he may.
     Player {
@@ -56,25 +47,13 @@ pub(crate) enum Refused {
 impl Refused {
     /// What the player is told.
     pub(crate) fn sentence(&self) -> String {
-        let mega = |pixels: u64| pixels.div_ceil(1_000_000);
         match self {
             Self::Stopping => "The service is being stopped and takes no new session.".to_owned(),
             Self::NoNode => "No machine that could run the game is connected.".to_owned(),
             Self::DiskFull { free_mb, needed_mb } => {
                 format!("The machine has {free_mb} MiB of disk space left, but a new session may need {needed_mb} MiB.")
             }
-            Self::Places { capacity: 0 } => "This machine has no place for sessions.".to_owned(),
-            Self::Places { capacity } => format!("All places are taken: {capacity} of {capacity}."),
-            Self::Pixels { needed, capacity, .. } if needed > capacity => format!(
-                "This spec needs {} million pixels a second, but the whole machine encodes {}.",
-                mega(*needed),
-                capacity / 1_000_000
-            ),
-            Self::Pixels { free, needed, .. } => format!(
-                "This spec needs {} million pixels a second, but only {} are free beside the running sessions.",
-                mega(*needed),
-                free / 1_000_000
-            ),
+            Self::Queue { limit } => format!("All places are taken, and {limit} are waiting, which is the limit."),
             Self::Player { limit } => format!("{limit} sessions of yours are running, which is the limit."),
             Self::Address { limit } => format!("{limit} sessions are running from your address, which is the limit."),
         }
@@ -86,8 +65,7 @@ impl Refused {
             Self::Stopping => (ProblemKind::ServiceStopping, Some(RETRY_NODE_S)),
             Self::NoNode => (ProblemKind::NoNode, Some(RETRY_NODE_S)),
             Self::DiskFull { .. } => (ProblemKind::DiskFull, None),
-            Self::Pixels { needed, capacity, .. } if needed > capacity => (ProblemKind::NoCapacity, None),
-            Self::Places { .. } | Self::Pixels { .. } => (ProblemKind::NoCapacity, Some(RETRY_FULL_S)),
+            Self::Queue { .. } => (ProblemKind::NoCapacity, Some(RETRY_FULL_S)),
             Self::Player { .. } | Self::Address { .. } => (ProblemKind::TooManySessions, None),
         };
         let problem = kind.because(self.sentence());
@@ -98,121 +76,100 @@ impl Refused {
     }
 }
 
-/// May this player have a session of this spec? The address counts beside the player: anybody can make himself another
-/// player, but not another address.
-pub(crate) fn admit(node: &NodeView, usage: Usage, spec: StreamSpec, per_player: u32) -> Result<(), Refused> {
-    if usage.sessions_of_player >= per_player {
-        return Err(Refused::Player { limit: per_player });
-    }
-    if usage.sessions_of_address >= per_player {
-        return Err(Refused::Address { limit: per_player });
-    }
-    let capacity = places(node, usage)?;
-    let needed = spec.pixels_per_second();
-    let free = capacity.pixels_per_second.saturating_sub(usage.pixels_per_second);
-    if needed > free {
-        return Err(Refused::Pixels { free, needed, capacity: capacity.pixels_per_second });
-    }
-    Ok(())
+/// How many sessions there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Most {
+    /// Of one player, and of one address.
+    pub(crate) of_player: u32,
+    /// That wait.
+    pub(crate) waiting: u32,
 }
 
-/// Could anybody have a session, however small?
-pub(crate) fn admit_any(node: &NodeView, usage: Usage) -> Result<(), Refused> {
-    let capacity = places(node, usage)?;
-    if usage.pixels_per_second >= capacity.pixels_per_second {
-        return Err(Refused::Pixels { free: 0, needed: 0, capacity: capacity.pixels_per_second });
+/// May this player ask for a session? The address counts beside the player: anybody can make himself another player, but not another
+/// address.
+pub(crate) fn admit(nodes: &Nodes, usage: Usage, most: Most) -> Result<(), Refused> {
+    if usage.of_player >= most.of_player {
+        return Err(Refused::Player { limit: most.of_player });
     }
-    Ok(())
+    if usage.of_address >= most.of_player {
+        return Err(Refused::Address { limit: most.of_player });
+    }
+    if usage.waiting >= most.waiting {
+        return Err(Refused::Queue { limit: most.waiting });
+    }
+    admit_any(nodes)
 }
 
-fn places(node: &NodeView, usage: Usage) -> Result<Capacity, Refused> {
-    let node = match node {
-        NodeView::Awaited | NodeView::Gone => return Err(Refused::NoNode),
-        NodeView::Seen(node) => node,
-    };
-    match node.refuses {
-        Some(NodeRefusal::DiskFull { free_mb, needed_mb }) => return Err(Refused::DiskFull { free_mb, needed_mb }),
-        Some(NodeRefusal::Stopping) => return Err(Refused::Stopping),
-        None => {}
+/// Is there any node that could take a session, now or when somebody leaves?
+pub(crate) fn admit_any(nodes: &Nodes) -> Result<(), Refused> {
+    let able: Vec<&NodeView> = nodes.values().filter(|node| node.last.is_some() && node.is_of_use()).collect();
+    if able.iter().any(|node| node.refuses().is_none()) {
+        return Ok(());
     }
-    if usage.sessions >= node.capacity.sessions {
-        return Err(Refused::Places { capacity: node.capacity.sessions });
+    match able.first().and_then(|node| node.refuses()) {
+        None => Err(Refused::NoNode),
+        Some(NodeRefusal::DiskFull { free_mb, needed_mb }) => {
+            Err(Refused::DiskFull { free_mb: *free_mb, needed_mb: *needed_mb })
+        }
+        Some(NodeRefusal::Stopping) => Err(Refused::Stopping),
     }
-    Ok(node.capacity)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use api::clock::UtcTime;
+    use api::fleet::{Duty, Health};
     use api::id::NodeId;
-    use api::node::ObservedNode;
+    use api::node::{Capacity, ObservedNode};
 
     use super::*;
+    use crate::store::NodeRecord;
 
-    const HD: StreamSpec = StreamSpec { width: 1280, height: 720, frames_per_second: 60 };
-
-    fn node(sessions: u32, pixels_per_second: u64, refuses: Option<NodeRefusal>) -> NodeView {
-        NodeView::Seen(Arc::new(ObservedNode {
-            node: NodeId::from_uuid(uuid::Uuid::nil()),
-            capacity: Capacity { sessions, pixels_per_second },
-            refuses,
-            instances: Vec::new(),
-            replicas: Vec::new(),
-        }))
+    fn nodes(all: &[(Health, Duty, Option<NodeRefusal>)]) -> Nodes {
+        let capacity = Capacity { sessions: 4, pixels_per_second: 200_000_000 };
+        let node = |(number, (health, duty, refuses)): (u128, &(Health, Duty, Option<NodeRefusal>))| {
+            let id = NodeId::from_uuid(uuid::Uuid::from_u128(number));
+            let (site, class, name) = ("local".to_owned(), "standard".to_owned(), "one".to_owned());
+            let joined_at = UtcTime::from_unix_ms(0);
+            let record = NodeRecord { id, name, site, class, duty: *duty, capacity, joined_at };
+            let (instances, replicas) = (Vec::new(), Vec::new());
+            let last = ObservedNode { node: id, capacity, refuses: refuses.clone(), instances, replicas };
+            let last = (*health != Health::Awaited).then(|| Arc::new(last));
+            (id, NodeView { record, health: *health, last })
+        };
+        (1..).zip(all).map(node).collect()
     }
 
     #[test]
     fn each_refusal_names_its_reason() {
-        let used = |sessions, pixels_per_second, sessions_of_address| Usage {
-            sessions,
-            pixels_per_second,
-            sessions_of_address,
-            sessions_of_player: 0,
-        };
-        let check = |node: &NodeView, usage: Usage, expected: Result<(), &str>| {
-            let got = admit(node, usage, HD, 2).map_err(|refused| refused.problem());
+        let used = |of_player, of_address, waiting| Usage { placed: 0, waiting, of_address, of_player };
+        let most = Most { of_player: 2, waiting: 10 };
+        let check = |nodes: &Nodes, usage: Usage, expected: Result<(), &str>| {
+            let got = admit(nodes, usage, most).map_err(|refused| refused.problem());
             let kind = got
                 .as_ref()
                 .map(|_| ())
                 .map_err(|problem| problem.kind.as_str().trim_start_matches("urn:kite:problem:"));
             assert_eq!(kind, expected, "{got:?}");
         };
-        let roomy = node(4, 200_000_000, None);
-        check(&roomy, used(0, 0, 0), Ok(()));
-        check(&roomy, used(3, 100_000_000, 1), Ok(()));
-        check(&roomy, used(4, 0, 0), Err("no_capacity"));
-        check(&roomy, used(1, 150_000_000, 0), Err("no_capacity"));
-        check(&roomy, used(0, 0, 2), Err("too_many_sessions"));
-        check(&roomy, Usage { sessions_of_player: 2, ..used(0, 0, 0) }, Err("too_many_sessions"));
-        check(&node(4, 1_000_000, None), used(0, 0, 0), Err("no_capacity"));
-        check(&node(0, 0, None), used(0, 0, 0), Err("no_capacity"));
-        check(
-            &node(4, 200_000_000, Some(NodeRefusal::DiskFull { free_mb: 3, needed_mb: 99 })),
-            used(0, 0, 0),
-            Err("disk_full"),
-        );
-        check(&node(4, 200_000_000, Some(NodeRefusal::Stopping)), used(0, 0, 0), Err("service_stopping"));
-        check(&NodeView::Awaited, used(0, 0, 0), Err("no_node"));
-        check(&NodeView::Gone, used(0, 0, 0), Err("no_node"));
-        assert_eq!(admit_any(&roomy, used(1, 199_999_999, 0)), Ok(()));
-        assert!(admit_any(&roomy, used(1, 200_000_000, 0)).is_err());
-    }
-
-    #[test]
-    fn sentences_hold_the_figures() {
-        let sentence = |refused: Refused| refused.sentence();
-        assert_eq!(sentence(Refused::Places { capacity: 4 }), "All places are taken: 4 of 4.");
-        let small = Refused::Pixels { free: 20_000_000, needed: 55_296_000, capacity: 100_000_000 };
-        assert_eq!(
-            sentence(small),
-            "This spec needs 56 million pixels a second, but only 20 are free beside the running sessions."
-        );
-        let never = Refused::Pixels { free: 0, needed: 55_296_000, capacity: 50_000_000 };
-        assert_eq!(
-            sentence(never.clone()),
-            "This spec needs 56 million pixels a second, but the whole machine encodes 50."
-        );
-        assert_eq!(never.problem().retry_after_s, None, "waiting would not help");
+        let full = Some(NodeRefusal::DiskFull { free_mb: 3, needed_mb: 99 });
+        let good = nodes(&[(Health::Alive, Duty::Active, None)]);
+        check(&good, used(1, 1, 9), Ok(()));
+        check(&good, used(2, 0, 0), Err("too_many_sessions"));
+        check(&good, used(0, 2, 0), Err("too_many_sessions"));
+        check(&good, used(0, 0, 10), Err("no_capacity"));
+        let one = |health, duty, refuses| nodes(&[(health, duty, refuses)]);
+        check(&one(Health::Alive, Duty::Active, full.clone()), used(0, 0, 0), Err("disk_full"));
+        check(&one(Health::Alive, Duty::Active, Some(NodeRefusal::Stopping)), used(0, 0, 0), Err("service_stopping"));
+        check(&one(Health::Awaited, Duty::Active, None), used(0, 0, 0), Err("no_node"));
+        check(&one(Health::Lost, Duty::Active, None), used(0, 0, 0), Err("no_node"));
+        check(&one(Health::Alive, Duty::Cordoned, None), used(0, 0, 0), Err("no_node"));
+        check(&nodes(&[]), used(0, 0, 0), Err("no_node"));
+        // One that is suspect may be well again in a moment: its players wait for that.
+        check(&one(Health::Suspect, Duty::Active, None), used(0, 0, 0), Ok(()));
+        let two = nodes(&[(Health::Alive, Duty::Active, full), (Health::Alive, Duty::Active, None)]);
+        check(&two, used(0, 0, 0), Ok(()));
     }
 }

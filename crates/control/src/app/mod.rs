@@ -5,6 +5,7 @@
 pub(crate) mod access;
 pub(crate) mod admission;
 pub(crate) mod catalogue;
+pub(crate) mod fleet;
 pub(crate) mod offers;
 pub(crate) mod players;
 pub(crate) mod rate;
@@ -84,26 +85,28 @@ impl Plane {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Could anybody have a session now?
-    pub(crate) async fn health(&self) -> Result<Health, Problem> {
-        let usage = self.store.usage("", None).await.map_err(broken)?;
+    /// Could anybody have a session, now or when somebody leaves?
+    pub(crate) fn health(&self) -> Health {
         let detail = if self.is_stopping() {
             Some(Refused::Stopping.sentence())
         } else {
-            admission::admit_any(&self.coordinator.node(), usage).err().map(|refused| refused.sentence())
+            admission::admit_any(&self.coordinator.fleet.nodes()).err().map(|refused| refused.sentence())
         };
         let status = if detail.is_some() { HealthStatus::Degraded } else { HealthStatus::Ok };
-        Ok(Health { status, version: env!("CARGO_PKG_VERSION").to_owned(), detail })
+        Health { status, version: env!("CARGO_PKG_VERSION").to_owned(), detail }
     }
 
     /// What this installation allows.
     pub(crate) async fn limits(&self) -> Result<ServiceLimits, Problem> {
         let limits = &self.settings.limits;
         let usage = self.store.usage("", None).await.map_err(broken)?;
+        let nodes = self.coordinator.fleet.nodes();
+        let ready = nodes.values().filter(|node| node.is_of_use() && node.last.is_some());
         Ok(ServiceLimits {
             guests: self.settings.guests,
-            sessions: self.coordinator.node().capacity().map_or(0, |capacity| capacity.sessions),
-            sessions_used: usage.sessions,
+            sessions: ready.map(|node| node.capacity().sessions).fold(0, u32::saturating_add),
+            sessions_used: usage.placed,
+            sessions_waiting: usage.waiting,
             sessions_per_player: limits.sessions_per_player,
             session_length_s: seconds(limits.session_length),
             connect_timeout_s: seconds(limits.connect_timeout),

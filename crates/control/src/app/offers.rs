@@ -52,10 +52,14 @@ impl Plane {
             Ok(up) => up?,
             Err(_elapsed) => return Err(slow()),
         }
+        // Read after the wait: it may have another node than before it.
+        let up = self.store.session(record.id).await.map_err(broken)?;
+        let (node, epoch) = up.map_or((record.node, record.epoch), |up| (up.node, up.epoch));
         let (reply, answer) = oneshot::channel();
-        let offer = OfferCommand { instance: record.instance, epoch: record.epoch, sdp, reply };
+        let offer = OfferCommand { instance: record.instance, epoch, sdp, reply };
         let outcome = timeout_at(deadline, async {
-            self.coordinator.send_offer(offer).await?;
+            let node = node.ok_or(OfferFailure::Gone)?;
+            self.coordinator.fleet.send_offer(node, offer).await?;
             answer.await.unwrap_or(Err(OfferFailure::Gone))
         });
         match outcome.await {
@@ -87,7 +91,11 @@ impl Plane {
         };
         loop {
             match session.state {
-                SessionState::Reserved
+                SessionState::Requested
+                | SessionState::Queued { .. }
+                | SessionState::Offered { .. }
+                | SessionState::Recovering { .. }
+                | SessionState::Reserved
                 | SessionState::Preparing { stage: PrepareStage::Content | PrepareStage::Streamer } => {}
                 SessionState::Preparing { stage: PrepareStage::Game }
                 | SessionState::Ready { .. }

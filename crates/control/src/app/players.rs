@@ -94,7 +94,11 @@ fn unknown() -> Problem {
 fn play(record: &SessionRecord, catalogue: &Catalogue) -> Play {
     let end = match record.state {
         SessionState::Ended { reason, party, at } => Some((at, reason, party)),
-        SessionState::Reserved
+        SessionState::Requested
+        | SessionState::Queued { .. }
+        | SessionState::Offered { .. }
+        | SessionState::Recovering { .. }
+        | SessionState::Reserved
         | SessionState::Preparing { .. }
         | SessionState::Ready { .. }
         | SessionState::Connected { .. }

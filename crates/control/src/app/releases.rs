@@ -1,8 +1,9 @@
 //! Releases, the channels that point to them, and their copies on sites.
 
+use std::collections::BTreeSet;
+
 use api::content::{
-    Channel, ChannelList, CreateTenant, CreatedTenant, Release, ReleaseList, Replica, ReplicaPolicy, ReplicaState,
-    SetReplica,
+    Channel, ChannelList, CreateTenant, CreatedTenant, Release, ReleaseList, Replica, ReplicaPolicy, SetReplica,
 };
 use api::manifest::AppName;
 use api::problem::{Problem, ProblemKind};
@@ -13,12 +14,13 @@ use super::catalogue::{self, Picture, Released, Source, media_type};
 use super::token::new_tenant_token;
 use super::uploads::channel_name;
 use super::{Plane, broken, no_randomness, now};
+use crate::coordinator::fleet::replica_at;
 use crate::store::{ChannelRecord, Owner, ReleaseRecord, ReleaseRemoval};
 
 /// Whose the operator's own apps are. No tenant can be called so: the name has a character too many.
 pub(crate) const OPERATOR_TENANT: &str = "@operator";
 
-/// The one site of an installation without a fleet.
+/// The site of the node that lives in the same process.
 pub(crate) const LOCAL_SITE: &str = "local";
 
 pub(super) fn view(record: &ReleaseRecord, channels: &[ChannelRecord]) -> Release {
@@ -147,7 +149,7 @@ impl Plane {
         }
         info!(%app, release, "release removed");
         self.refresh_catalogue().await?;
-        self.coordinator.want();
+        self.coordinator.fleet.want_all();
         Ok(())
     }
 
@@ -192,11 +194,15 @@ impl Plane {
         self.channels(caller, app).await
     }
 
-    fn check_site(site: &str) -> Result<(), Problem> {
-        if site == LOCAL_SITE {
+    fn check_site(&self, site: &str) -> Result<(), Problem> {
+        let nodes = self.coordinator.fleet.nodes();
+        let sites: BTreeSet<&str> = nodes.values().map(|node| node.record.site.as_str()).collect();
+        if sites.contains(site) {
             return Ok(());
         }
-        Err(ProblemKind::PathUnknown.because(format!("There is one site here, and it is called `{LOCAL_SITE}`.")))
+        let sites: Vec<&str> = sites.into_iter().collect();
+        let site: String = site.chars().take(60).collect();
+        Err(ProblemKind::PathUnknown.because(format!("No site is called `{site}`. There are: {}.", sites.join(", "))))
     }
 
     /// How a release is doing on a site.
@@ -207,14 +213,14 @@ impl Plane {
         number: &str,
         site: &str,
     ) -> Result<Replica, Problem> {
-        Self::check_site(site)?;
+        self.check_site(site)?;
         let record = self.own_release(caller, app, number).await?;
         let placements = self.store.placements().await.map_err(broken)?;
         let wanted = placements
             .into_iter()
             .find(|(app, release, on, _)| app == record.app.as_str() && *release == record.number && on == site);
         let policy = wanted.map_or(ReplicaPolicy::default(), |(.., policy)| policy);
-        let state = self.coordinator.node().replica(&record.content).unwrap_or(ReplicaState::Absent);
+        let state = replica_at(&self.coordinator.fleet.nodes(), site, &record.content);
         Ok(Replica { site: site.to_owned(), policy, state })
     }
 
@@ -227,11 +233,11 @@ impl Plane {
         site: &str,
         request: SetReplica,
     ) -> Result<Replica, Problem> {
-        Self::check_site(site)?;
+        self.check_site(site)?;
         let record = self.own_release(caller, app, number).await?;
         self.store.set_placement(&record.app, record.number, site, request.policy).await.map_err(broken)?;
         info!(app = %record.app, release = record.number, site, policy = ?request.policy, "placement changed");
-        self.coordinator.want();
+        self.coordinator.fleet.want_all();
         self.replica(caller, app, number, site).await
     }
 }

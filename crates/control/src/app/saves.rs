@@ -66,18 +66,20 @@ impl Plane {
     /// A node reported a capture: it becomes a version.
     pub(crate) async fn commit_save(&self, record: &SessionRecord, saved: &ObservedSave) -> Result<(), StoreError> {
         let (session, sequence) = (record.id, saved.sequence);
-        match self.store.commit_save(session, saved, now()).await? {
+        match self.store.commit_save(session, record.epoch, saved, now()).await? {
             Committed::Yes => {
                 info!(%session, sequence, kind = ?saved.kind, bytes = saved.bytes, "save committed");
                 // The node waits for the word.
-                self.coordinator.want();
+                if let Some(node) = record.node {
+                    self.coordinator.fleet.want(node);
+                }
             }
             Committed::NotKept => warn!(%session, "a save was captured of a session that keeps none"),
             Committed::Condemned => {
                 return keeper::absolve(&self.settings.data_dir, &self.store).await;
             }
         }
-        self.coordinator.save_committed(session, sequence);
+        self.coordinator.save_committed(session, record.epoch, sequence);
         Ok(())
     }
 

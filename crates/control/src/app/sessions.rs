@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use api::fleet::Placement;
+
 use api::content::STABLE;
 use api::id::{InstanceId, PlayerId, SessionId};
 use api::manifest::ConcurrentSaves;
@@ -12,12 +14,15 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::access::{Caller, operator};
-use super::admission::{Refused, admit};
+use super::admission::{Most, Refused, admit};
+use super::releases::OPERATOR_TENANT;
 use super::token::new_session_token;
 use super::{Plane, broken, no_randomness, now};
-use crate::coordinator::NodeView;
 use crate::reconcile;
-use crate::store::{Claimed, SaveRule, SessionRecord};
+use crate::store::{Changed, Claimed, Owner, SaveRule, SessionRecord};
+
+/// How long the answer waits for a place to be decided on. It takes milliseconds; who is answered without hears of it over the link.
+const DECISION_LIMIT: Duration = Duration::from_secs(3);
 
 /// Where the operator's sessions come from. No hash of an address looks like this.
 const OPERATOR_ADDRESS: &str = "operator";
@@ -47,7 +52,7 @@ impl Plane {
         Ok(Asker { address, player_id, most: Some(self.settings.limits.sessions_per_player) })
     }
 
-    /// Creates a session and has the node told at once.
+    /// Creates a session: when this returns it has its place, or waits for one.
     pub(crate) async fn create_session(
         &self,
         caller: &Caller,
@@ -69,7 +74,10 @@ impl Plane {
         }
         let (token, hash) = new_session_token().map_err(no_randomness)?;
         let created_at = now();
-        let node = self.coordinator.node();
+        let tenant = match self.store.owner(&package.manifest.name).await.map_err(broken)? {
+            Owner::Tenant(tenant) if package.release().is_some() => tenant,
+            Owner::Tenant(_) | Owner::Nobody => OPERATOR_TENANT.to_owned(),
+        };
         let record = SessionRecord {
             id: SessionId::from_uuid(Uuid::now_v7()),
             instance: InstanceId::from_uuid(Uuid::now_v7()),
@@ -79,9 +87,9 @@ impl Plane {
             resizable: request.resizable,
             address: asker.address,
             player_id: asker.player_id,
-            node: node.id(),
+            node: None,
             release: package.release(),
-            state: SessionState::Reserved,
+            state: SessionState::Requested,
             observed: false,
             first_frame: false,
             unsaved: None,
@@ -91,16 +99,18 @@ impl Plane {
             ends_at: created_at.plus(self.settings.limits.session_length),
             token_hash: hash.bytes(),
             token_expires_at: created_at.plus(self.settings.limits.token_lifetime),
+            tenant,
+            explanation: None,
         };
         let saves = &package.manifest.saves;
         let saves = (saves.are_kept() && record.player_id.is_some())
             .then_some(SaveRule { may_branch: saves.concurrent == ConcurrentSaves::Branch, chosen: request.save });
-        self.claim(&record, &node, asker.most, saves).await?;
-        self.coordinator.want();
+        self.request(&record, asker.most, saves).await?;
         let (session, app) = (record.id, &record.app);
         info!(%session, %app, instance = %record.instance, "session created");
+        let decided = self.decided(&record).await?;
         Ok(CreatedSession {
-            session: record.view(),
+            session: decided,
             token,
             token_expires_at: record.token_expires_at,
             link: format!("/v1/sessions/{session}/link"),
@@ -108,17 +118,17 @@ impl Plane {
         })
     }
 
-    /// Takes a place for a session.
-    async fn claim(
+    /// Notes that a session wants a place.
+    async fn request(
         &self,
         record: &SessionRecord,
-        node: &NodeView,
         most: Option<u32>,
         saves: Option<SaveRule>,
     ) -> Result<(), Problem> {
         let room = self.coordinator.open(record.id);
-        let most = most.unwrap_or(u32::MAX);
-        match self.store.claim(record, saves, |usage| admit(node, usage, record.spec, most)).await.map_err(broken)? {
+        let most = Most { of_player: most.unwrap_or(u32::MAX), waiting: self.settings.limits.queue_length };
+        let nodes = self.coordinator.fleet.nodes();
+        match self.store.request(record, saves, |usage| admit(&nodes, usage, most)).await.map_err(broken)? {
             Claimed::Yes => {
                 room.keep();
                 Ok(())
@@ -129,6 +139,61 @@ impl Plane {
             }
             Claimed::Save(refused) => Err(refused.problem()),
             Claimed::PlayerGone => Err(ProblemKind::TokenUnknown.because("The player was erased.")),
+        }
+    }
+
+    /// Waits until it is decided where a session goes; a problem when it goes nowhere.
+    async fn decided(&self, record: &SessionRecord) -> Result<Session, Problem> {
+        let mut watch = self.coordinator.watch_session(record.id);
+        self.coordinator.stir();
+        let decided = tokio::time::timeout(DECISION_LIMIT, async {
+            loop {
+                match watch.borrow_and_update().clone() {
+                    Some(session) if session.state != SessionState::Requested => return session,
+                    Some(_) | None => {}
+                }
+                if watch.changed().await.is_err() {
+                    return record.view();
+                }
+            }
+        });
+        let Ok(session) = decided.await else { return Ok(record.view()) };
+        match session.state {
+            SessionState::Ended { reason: EndReason::NoPlace, .. } => {
+                let record = self.store.session(record.id).await.map_err(broken)?;
+                let why = record.and_then(|record| record.explanation).unwrap_or_default();
+                let why: Vec<String> = why.iter().map(|said| format!("{}: {}", said.site, said.detail)).collect();
+                let sentence = EndReason::NoPlace.sentence();
+                let detail = if why.is_empty() { sentence.to_owned() } else { format!("{sentence} {}.", why.join("; ")) };
+                Err(ProblemKind::NoCapacity.because(detail))
+            }
+            _ => Ok(session),
+        }
+    }
+
+    /// Where a session is, or why it waits.
+    pub(crate) fn placement(&self, record: &SessionRecord) -> Placement {
+        let waits = matches!(record.state, SessionState::Queued { .. } | SessionState::Recovering { .. });
+        Placement {
+            node: record.node,
+            epoch: record.epoch,
+            queue: self.coordinator.queue(record.id).filter(|_| waits),
+            sites: record.explanation.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The player takes the place that is offered to him.
+    pub(crate) async fn accept_offer(&self, id: SessionId) -> Result<Session, Problem> {
+        let length = self.settings.limits.session_length;
+        let accepted = |row: &SessionRecord| reconcile::session::accepted(row, length, now());
+        match self.store.change(id, accepted).await.map_err(broken)? {
+            Changed::Yes(record) => {
+                reconcile::announce(self, &record);
+                self.coordinator.stir();
+                Ok(record.view())
+            }
+            Changed::No(record) => Ok(record.view()),
+            Changed::Missing => Err(ProblemKind::SessionUnknown.plain()),
         }
     }
 

@@ -1,61 +1,24 @@
-//! What is known of sessions and of the node while the process lives: who watches, who is there, what the node last said.
+//! What is known of sessions and of nodes while the process lives: who watches, who is there, what each node said last.
 //!
 //! Nothing here is the truth of anything that has to survive: that is the store's. Locks are held for map look-ups only.
 
+pub(crate) mod fleet;
 pub(crate) mod node;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use api::content::ReplicaState;
-use api::id::{ContentId, InstanceId, NodeId, SessionId};
-use api::node::{Capacity, ObservedNode, OfferFailure};
-use api::rest::{Session, SessionStatistics};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use api::id::{InstanceId, SessionId};
+use api::node::OfferFailure;
+use api::rest::{QueuePlace, Session, SessionStatistics};
+use tokio::sync::{Notify, oneshot, watch};
 
+use self::fleet::Fleet;
 use crate::app::rate::{Bucket, Rate};
 
 /// Links that one session may have at once. A player has one, two while a page reloads.
 const MAX_LINKS: u32 = 4;
-
-/// The node as far as it is known.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) enum NodeView {
-    /// It has not reported yet.
-    #[default]
-    Awaited,
-    /// What it reported last.
-    Seen(Arc<ObservedNode>),
-    /// Its link is closed.
-    Gone,
-}
-
-impl NodeView {
-    /// Which it is, when it is there.
-    pub(crate) fn id(&self) -> Option<NodeId> {
-        match self {
-            Self::Seen(node) => Some(node.node),
-            Self::Awaited | Self::Gone => None,
-        }
-    }
-
-    /// What a release is doing on its site.
-    pub(crate) fn replica(&self, content: &ContentId) -> Option<ReplicaState> {
-        match self {
-            Self::Seen(node) => node.replicas.iter().find(|one| one.content == *content).map(|one| one.state.clone()),
-            Self::Awaited | Self::Gone => None,
-        }
-    }
-
-    /// What it can hold, when it is there.
-    pub(crate) fn capacity(&self) -> Option<Capacity> {
-        match self {
-            Self::Seen(node) => Some(node.capacity),
-            Self::Awaited | Self::Gone => None,
-        }
-    }
-}
 
 /// An offer on its way to the node.
 #[derive(Debug)]
@@ -71,14 +34,15 @@ pub(crate) struct OfferCommand {
 struct Entry {
     session: watch::Sender<Option<Session>>,
     statistics: watch::Sender<Option<SessionStatistics>>,
+    queue: watch::Sender<Option<QueuePlace>>,
     links: u32,
     /// When the last link went; `None` while there is one, and before the first.
     link_lost_at: Option<Instant>,
     offers: Bucket,
     /// The peer whose offer was answered last.
     peer: Option<String>,
-    /// Captures of its save that this process committed.
-    saved: u32,
+    /// The newest capture of its save that this process committed: epoch and sequence.
+    saved: (u32, u32),
 }
 
 impl Entry {
@@ -86,33 +50,29 @@ impl Entry {
         Self {
             session: watch::Sender::new(None),
             statistics: watch::Sender::new(None),
+            queue: watch::Sender::new(None),
             links: 0,
             link_lost_at: None,
             offers: Bucket::default(),
             peer: None,
-            saved: 0,
+            saved: (0, 0),
         }
     }
 }
 
-/// Sessions' watchers and the node.
+/// Sessions' watchers, and the nodes.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
     sessions: Mutex<BTreeMap<SessionId, Entry>>,
-    node: watch::Sender<NodeView>,
-    wanted: Notify,
-    commands: mpsc::Sender<OfferCommand>,
+    pub(crate) fleet: Fleet,
+    /// Somebody asked for a place, took one, or left.
+    stirred: Notify,
 }
 
 impl Coordinator {
-    /// With the queue of offers that [`node::run`] reads.
-    pub(crate) fn new(commands: mpsc::Sender<OfferCommand>) -> Self {
-        Self {
-            sessions: Mutex::new(BTreeMap::new()),
-            node: watch::Sender::new(NodeView::Awaited),
-            wanted: Notify::new(),
-            commands,
-        }
+    /// Without sessions and nodes.
+    pub(crate) fn new() -> Self {
+        Self { sessions: Mutex::new(BTreeMap::new()), fleet: Fleet::new(), stirred: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Entry>> {
@@ -120,27 +80,14 @@ impl Coordinator {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node as it was last seen.
-    pub(crate) fn node(&self) -> NodeView {
-        self.node.borrow().clone()
+    /// Sessions have to be looked at now.
+    pub(crate) fn stir(&self) {
+        self.stirred.notify_one();
     }
 
-    /// Sees the node's reports as they come.
-    pub(crate) fn watch_node(&self) -> watch::Receiver<NodeView> {
-        self.node.subscribe()
-    }
-
-    /// What shall be has changed: the node is told at once.
-    pub(crate) fn want(&self) {
-        self.wanted.notify_one();
-    }
-
-    /// Hands an offer to the node. Waits while the queue is full.
-    ///
-    /// # Errors
-    /// The node's link is closed.
-    pub(crate) async fn send_offer(&self, offer: OfferCommand) -> Result<(), OfferFailure> {
-        self.commands.send(offer).await.map_err(|_closed| OfferFailure::Gone)
+    /// Ready as soon as sessions have to be looked at. Safe to cancel.
+    pub(crate) async fn stirred(&self) {
+        self.stirred.notified().await;
     }
 
     /// Makes room for a session's watchers. Nothing else does: what comes late for a session that has ended finds none, and
@@ -148,6 +95,12 @@ impl Coordinator {
     pub(crate) fn open(&self, id: SessionId) -> Room<'_> {
         self.lock().entry(id).or_insert_with(Entry::new);
         Room { coordinator: self, id, is_kept: false }
+    }
+
+    /// Makes room for the watchers of a session that was there before this process: who does not come back in time has left.
+    pub(crate) fn open_again(&self, id: SessionId) {
+        let gone = Entry { link_lost_at: Some(Instant::now()), ..Entry::new() };
+        self.lock().entry(id).or_insert(gone);
     }
 
     /// Tells a session's watchers what it is now; older news than they have is dropped.
@@ -179,6 +132,30 @@ impl Coordinator {
                 new
             });
         }
+    }
+
+    /// Tells a session's watchers how its wait stands.
+    pub(crate) fn publish_queue(&self, id: SessionId, place: QueuePlace) {
+        if let Some(entry) = self.lock().get(&id) {
+            entry.queue.send_if_modified(|known| {
+                let new = known.as_ref() != Some(&place);
+                if new {
+                    *known = Some(place);
+                }
+                new
+            });
+        }
+    }
+
+    /// How a session's wait stood last.
+    pub(crate) fn queue(&self, id: SessionId) -> Option<QueuePlace> {
+        self.lock().get(&id).and_then(|entry| entry.queue.borrow().clone())
+    }
+
+    /// Sees how a session's wait stands from now on; closed when it has ended.
+    pub(crate) fn watch_queue(&self, id: SessionId) -> watch::Receiver<Option<QueuePlace>> {
+        let closed = || watch::channel(None).1;
+        self.lock().get(&id).map_or_else(closed, |entry| entry.queue.subscribe())
     }
 
     /// The newest figures of a session.
@@ -223,14 +200,14 @@ impl Coordinator {
     }
 
     /// True when this process has not committed such a capture of the session.
-    pub(crate) fn is_new_save(&self, id: SessionId, sequence: u32) -> bool {
-        self.lock().get(&id).is_none_or(|entry| entry.saved < sequence)
+    pub(crate) fn is_new_save(&self, id: SessionId, epoch: u32, sequence: u32) -> bool {
+        self.lock().get(&id).is_none_or(|entry| entry.saved < (epoch, sequence))
     }
 
     /// Notes that a capture is a version.
-    pub(crate) fn save_committed(&self, id: SessionId, sequence: u32) {
+    pub(crate) fn save_committed(&self, id: SessionId, epoch: u32, sequence: u32) {
         if let Some(entry) = self.lock().get_mut(&id) {
-            entry.saved = entry.saved.max(sequence);
+            entry.saved = entry.saved.max((epoch, sequence));
         }
     }
 

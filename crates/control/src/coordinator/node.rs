@@ -1,4 +1,4 @@
-//! The link to the node: desired instances out, observed ones in, offers across.
+//! The link to a node: desired instances out, observed ones in, offers across.
 //!
 //! What shall be is sent on every change and once a period, whole each time: a lost message costs one period.
 
@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::id::SessionId;
-use api::node::{DesiredSaves, FromNode, NodeLink, OfferFailure, ToNode};
+use api::id::{NodeId, SessionId};
+use api::node::{DesiredInstances, DesiredSaves, FromNode, NodeLink, OfferFailure, ToNode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, timeout};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
-use super::{NodeView, OfferCommand};
+use super::OfferCommand;
 use crate::app::Plane;
 use crate::reconcile::desired::desired;
 use crate::stop::Stop;
@@ -26,87 +26,110 @@ const PERIOD: Duration = Duration::from_secs(2);
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 
 /// Offers that wait in front of the link.
-pub(crate) const OFFER_QUEUE: usize = 64;
+const OFFER_QUEUE: usize = 64;
+
+/// How long a node may say nothing before it is suspect: it says something ten times a second. Shorter suspects nodes whose machine is merely
+/// busy, longer sends players to nodes that are gone.
+const SILENCE_LIMIT: Duration = Duration::from_millis(300);
+
+/// How often it is looked whether a node is silent.
+const SILENCE_PERIOD: Duration = Duration::from_millis(50);
 
 /// Offers that wait for their answers. Each is bounded in time by the request that sent it.
 const MAX_PENDING: usize = 256;
 
 type Pending = BTreeMap<u64, oneshot::Sender<Result<String, OfferFailure>>>;
 
-/// Runs until the node is gone or `stop` is raised.
-pub(crate) async fn run(
-    mut link: impl NodeLink,
-    plane: Arc<Plane>,
-    mut offers: mpsc::Receiver<OfferCommand>,
-    mut stop: Stop,
-) {
-    let coordinator = &plane.coordinator;
+/// What becomes of a node whose link is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// It is gone, with everything on it: it lived in this process.
+    Lost,
+    /// It may come back, and what runs on it may go on.
+    Suspect,
+}
+
+/// Runs until the link is closed or `stop` is raised.
+pub(crate) async fn run(id: NodeId, mut link: impl NodeLink, closing: Closing, plane: Arc<Plane>, mut stop: Stop) {
+    let fleet = &plane.coordinator.fleet;
+    let (offers_in, mut offers) = mpsc::channel(OFFER_QUEUE);
+    let Some((wanted, number)) = fleet.connect(id, offers_in) else { return };
+    info!(node = %id, "node connected");
     let mut pending = Pending::new();
     let mut request = 0_u64;
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silence = tokio::time::interval(SILENCE_PERIOD);
+    silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             // In this order: an offer never overtakes the wish for its instance.
             biased;
             () = stop.raised() => return,
-            () = coordinator.wanted.notified() => send_desired(&mut link, &plane).await,
+            () = wanted.notified() => send_desired(id, &mut link, &plane).await,
             Some(offer) = offers.recv() => {
                 request += 1;
                 send_offer(&mut link, &mut pending, request, offer).await;
             }
             message = link.receive() => match message {
-                Some(message) => receive(&plane, &mut pending, message),
+                Some(FromNode::Observed(observed)) => fleet.observe(id, number, observed),
+                Some(FromNode::Answer { request, outcome }) => answered(&mut pending, request, outcome),
                 None => break,
             },
+            _ = silence.tick() => fleet.set_silent(id, link.silent_for() >= SILENCE_LIMIT),
             _ = period.tick() => {
                 pending.retain(|_, reply| !reply.is_closed());
-                send_desired(&mut link, &plane).await;
+                send_desired(id, &mut link, &plane).await;
             }
         }
     }
-    if !plane.is_stopping() {
-        error!("the node is gone");
+    // One that connected again has a newer link, and is well.
+    if fleet.disconnect(id, number) && !plane.is_stopping() {
+        match closing {
+            Closing::Lost => {
+                error!(node = %id, "the node is gone");
+                fleet.set_lost(id);
+            }
+            Closing::Suspect => {
+                warn!(node = %id, "the node's link is closed");
+                fleet.set_silent(id, true);
+            }
+        }
     }
-    coordinator.node.send_replace(NodeView::Gone);
 }
 
-async fn send_desired(link: &mut impl NodeLink, plane: &Plane) {
-    let live = match plane.store.live_sessions().await {
-        Ok(live) => live,
+async fn send_desired(id: NodeId, link: &mut impl NodeLink, plane: &Plane) {
+    let desired = match wished(id, plane).await {
+        Ok(desired) => desired,
         // Sending nothing leaves the node as it is; sending an empty list would end every session.
         Err(error) => {
             error!(error = &error as &dyn std::error::Error, "what shall be could not be read");
             return;
         }
     };
-    let placements = match plane.store.placements().await {
-        Ok(placements) => placements,
-        Err(error) => {
-            error!(error = &error as &dyn std::error::Error, "what shall be could not be read");
-            return;
-        }
-    };
-    let saves = match desired_saves(plane, &live).await {
-        Ok(saves) => saves,
-        Err(error) => {
-            error!(error = &error as &dyn std::error::Error, "what shall be could not be read");
-            return;
-        }
-    };
-    let desired = desired(&live, saves, &placements, &plane.catalogue, &plane.settings.limits);
     match timeout(SEND_LIMIT, link.send(ToNode::Desired(desired))).await {
         Ok(Ok(())) => {}
         // `receive` says the same in a moment.
         Ok(Err(closed)) => debug!(%closed, "what shall be could not be sent"),
-        Err(_elapsed) => warn!("the node reads nothing"),
+        Err(_elapsed) => warn!(node = %id, "the node reads nothing"),
     }
 }
 
+/// All that shall be on a node.
+async fn wished(id: NodeId, plane: &Plane) -> Result<DesiredInstances, StoreError> {
+    let live = plane.store.live_sessions_of(id).await?;
+    let site = plane.coordinator.fleet.node(id).map_or_else(String::new, |node| node.record.site);
+    let mut placements = plane.store.placements().await?;
+    placements.retain(|(_, _, on, _)| *on == site);
+    let saves = desired_saves(plane, &live).await?;
+    Ok(desired(&live, saves, &placements, &plane.catalogue, &plane.settings.limits))
+}
+
 async fn desired_saves(plane: &Plane, live: &[SessionRecord]) -> Result<BTreeMap<SessionId, DesiredSaves>, StoreError> {
-    let ids: Vec<SessionId> = live.iter().filter(|record| record.player_id.is_some()).map(|record| record.id).collect();
+    let of_players = live.iter().filter(|record| record.player_id.is_some());
+    let epochs = of_players.map(|record| (record.id, record.epoch)).collect();
     let mut desired = BTreeMap::new();
-    for (id, save) in plane.store.session_saves(&ids).await? {
+    for (id, save) in plane.store.session_saves(&epochs).await? {
         if let Some(record) = live.iter().find(|record| record.id == id) {
             desired.insert(id, plane.desired_saves(&record.app, &save).await?);
         }
@@ -129,22 +152,10 @@ async fn send_offer(link: &mut impl NodeLink, pending: &mut Pending, request: u6
     }
 }
 
-fn receive(plane: &Plane, pending: &mut Pending, message: FromNode) {
-    match message {
-        FromNode::Observed(node) => {
-            let node = NodeView::Seen(Arc::new(node));
-            plane.coordinator.node.send_if_modified(|known| {
-                let new = *known != node;
-                if new {
-                    *known = node;
-                }
-                new
-            });
-        }
-        FromNode::Answer { request, outcome } => match pending.remove(&request) {
-            Some(reply) => answer(reply, outcome),
-            None => debug!(request, "an answer came too late"),
-        },
+fn answered(pending: &mut Pending, request: u64, outcome: Result<String, OfferFailure>) {
+    match pending.remove(&request) {
+        Some(reply) => answer(reply, outcome),
+        None => debug!(request, "an answer came too late"),
     }
 }
 

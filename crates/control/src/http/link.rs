@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::id::SessionId;
 use api::problem::{Problem, ProblemKind};
-use api::rest::{LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX, LinkMessage, LinkRequest, Session, SessionStatistics};
+use api::rest::{QueuePlace, LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX, LinkMessage, LinkRequest, Session, SessionStatistics};
 use api::session::{EndReason, SessionState};
 use axum::body::Body;
 use axum::extract::State;
@@ -122,6 +122,7 @@ struct Link {
     id: SessionId,
     sessions: watch::Receiver<Option<Session>>,
     figures: watch::Receiver<Option<SessionStatistics>>,
+    queue: watch::Receiver<Option<QueuePlace>>,
     /// Revision that the client has.
     revision: u64,
 }
@@ -131,7 +132,9 @@ impl Link {
         let sessions = edge.plane.coordinator.watch_session(record.id);
         let mut figures = edge.plane.coordinator.watch_statistics(record.id);
         figures.mark_changed();
-        Self { edge, id: record.id, sessions, figures, revision: 0 }
+        let mut queue = edge.plane.coordinator.watch_queue(record.id);
+        queue.mark_changed();
+        Self { edge, id: record.id, sessions, figures, queue, revision: 0 }
     }
 
     async fn run(mut self, socket: &mut WebSocket) -> Over {
@@ -156,6 +159,7 @@ impl Link {
             let step = tokio::select! {
                 biased;
                 changed = self.sessions.changed() => self.session_changed(socket, changed.is_err()).await,
+                Ok(()) = self.queue.changed() => self.queue_changed(socket).await,
                 Ok(()) = self.figures.changed() => self.figures_changed(socket).await,
                 message = socket.recv() => {
                     heard = Instant::now();
@@ -196,12 +200,24 @@ impl Link {
         }
         match state {
             SessionState::Ended { reason, .. } => Err(Over::Ended(reason)),
-            SessionState::Reserved
+            SessionState::Requested
+            | SessionState::Queued { .. }
+            | SessionState::Offered { .. }
+            | SessionState::Recovering { .. }
+            | SessionState::Reserved
             | SessionState::Preparing { .. }
             | SessionState::Ready { .. }
             | SessionState::Connected { .. }
             | SessionState::Reconnecting { .. }
             | SessionState::Stopping { .. } => Ok(()),
+        }
+    }
+
+    async fn queue_changed(&mut self, socket: &mut WebSocket) -> Result<(), Over> {
+        let newest = self.queue.borrow_and_update().clone();
+        match newest {
+            Some(queue) => send(socket, text(&LinkMessage::Queue { queue })).await,
+            None => Ok(()),
         }
     }
 
@@ -222,6 +238,12 @@ impl Link {
                         tracing::error!(error = &error as &dyn std::error::Error, "a session could not be stopped");
                     }
                     Ok(())
+                }
+                Ok(LinkRequest::Accept {}) => {
+                    // What became of it is told by the session's next state; a store that failed is in the log.
+                    match self.edge.plane.accept_offer(self.id).await {
+                        Ok(_) | Err(_) => Ok(()),
+                    }
                 }
                 Err(_nonsense) => Err(Over::Nonsense),
             },

@@ -5,6 +5,7 @@
 mod apps;
 mod content;
 mod extract;
+mod fleet;
 mod guard;
 mod link;
 mod openapi;
@@ -53,6 +54,11 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::one, sessions::end))
         .routes(routes!(sessions::statistics))
+        .routes(routes!(fleet::placement))
+        .routes(routes!(fleet::accept))
+        .routes(routes!(fleet::nodes))
+        .routes(routes!(fleet::set_duty))
+        .routes(routes!(fleet::set_grant))
         .routes(routes!(players::create))
         .routes(routes!(players::me, players::erase_me))
         .routes(routes!(players::my_plays))

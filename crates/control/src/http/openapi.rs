@@ -23,6 +23,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         (name = "sessions", description = "Plays."),
         (name = "players", description = "Who plays, and what he played."),
         (name = "whep", description = "The stream's offer and answer."),
+        (name = "fleet", description = "Nodes, and what tenants may use of them."),
         (name = "service", description = "The installation.")
     ),
     components(schemas(LinkMessage, LinkRequest))

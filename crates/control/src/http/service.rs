@@ -14,7 +14,7 @@ use super::problem::Refusal;
     (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn health(State(edge): State<Edge>) -> Result<JsonOut<Health>, Refusal> {
-    Ok(JsonOut(edge.plane.health().await?))
+    Ok(JsonOut(edge.plane.health()))
 }
 
 /// What this installation allows.

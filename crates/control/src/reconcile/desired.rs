@@ -38,7 +38,11 @@ fn instance(
     limits: &Limits,
 ) -> Option<DesiredInstance> {
     let stop = match record.state {
-        SessionState::Ended { .. } => return None,
+        SessionState::Requested
+        | SessionState::Queued { .. }
+        | SessionState::Offered { .. }
+        | SessionState::Recovering { .. }
+        | SessionState::Ended { .. } => return None,
         SessionState::Stopping { reason } => Some(reason),
         SessionState::Reserved
         | SessionState::Preparing { .. }

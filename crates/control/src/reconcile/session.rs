@@ -8,9 +8,10 @@ use std::mem::discriminant;
 use std::time::Duration;
 
 use api::clock::UtcTime;
+use api::id::NodeId;
 use api::node::{InstanceState, ObservedInstance, PlayerPresence};
 use api::saves::SaveFailure;
-use api::session::{EndReason, PrepareStage, SessionState};
+use api::session::{EndReason, PrepareStage, SessionState, WaitCause};
 
 use crate::store::SessionRecord;
 
@@ -26,8 +27,12 @@ const REPORT_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) struct Evidence<'a> {
     /// The node is gone for good, and everything on it.
     pub(crate) node_gone: bool,
-    /// The node has reported.
+    /// The node reports.
     pub(crate) node_seen: bool,
+    /// The node is to be emptied.
+    pub(crate) node_drained: bool,
+    /// There is another node that could take it, or the same one again.
+    pub(crate) may_recover: bool,
     /// What it reported of this session's instance and epoch.
     pub(crate) instance: Option<&'a ObservedInstance>,
     /// How long the player's last link is gone; `None` while there is one, and when there never was.
@@ -35,6 +40,9 @@ pub(crate) struct Evidence<'a> {
     /// Now.
     pub(crate) now: UtcTime,
 }
+
+/// So often a session is started again when its node is lost. A game that takes machines down with it must not go through all of them.
+const MOST_RECOVERIES: u32 = 3;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +65,17 @@ pub(crate) fn next(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rule
     }
     let mut new = record.clone();
     match evidence.instance {
+        _ if record.node.is_none() => {}
+        // What it reported last is not so any more.
+        _ if evidence.node_gone => lose(&mut new, evidence),
         Some(instance) => {
             new.observed = true;
             observe(&mut new, instance, evidence.now, rules);
+            if evidence.node_drained && evidence.may_recover && !ends(&new) {
+                lose(&mut new, evidence);
+            }
         }
-        None if evidence.node_gone || (evidence.node_seen && record.observed) => {
-            let reason = stop_reason(record).unwrap_or(EndReason::NodeLost);
-            enter(&mut new, end(reason, evidence.now), evidence.now);
-        }
+        None if evidence.node_seen && record.observed => lose(&mut new, evidence),
         None => {}
     }
     if let Some(state) = overdue(&new, evidence, rules) {
@@ -73,14 +84,103 @@ pub(crate) fn next(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rule
     (new != *record).then_some(new)
 }
 
-/// The session after somebody asked for its end; `None` when it is ending already.
+/// The session after somebody asked for its end; `None` when it is ending already. One that has no instance ends at once.
 pub(crate) fn stopped(record: &SessionRecord, reason: EndReason, now: UtcTime) -> Option<SessionRecord> {
-    if record.state.is_ended() || stop_reason(record).is_some() {
+    if ends(record) {
         return None;
     }
     let mut new = record.clone();
-    enter(&mut new, SessionState::Stopping { reason }, now);
+    let state = if has_instance(record) { SessionState::Stopping { reason } } else { end(reason, now) };
+    enter(&mut new, state, now);
     Some(new)
+}
+
+/// The session when its wait goes on, or begins; `None` when it does not wait.
+pub(crate) fn queued(record: &SessionRecord, cause: WaitCause, now: UtcTime) -> Option<SessionRecord> {
+    let waits = matches!(record.state, SessionState::Requested | SessionState::Queued { .. });
+    let mut new = record.clone();
+    enter(&mut new, SessionState::Queued { cause }, now);
+    (waits && new != *record).then_some(new)
+}
+
+/// The session with a place that is kept for it until then; `None` when it does not wait.
+pub(crate) fn offered(record: &SessionRecord, node: NodeId, until: UtcTime, now: UtcTime) -> Option<SessionRecord> {
+    if !matches!(record.state, SessionState::Requested | SessionState::Queued { .. }) {
+        return None;
+    }
+    let mut new = record.clone();
+    new.node = Some(node);
+    enter(&mut new, SessionState::Offered { until }, now);
+    Some(new)
+}
+
+/// The session after its player took the place that was offered; `None` when none is, or it is too late.
+pub(crate) fn accepted(record: &SessionRecord, length: Duration, now: UtcTime) -> Option<SessionRecord> {
+    let mut new = record.clone();
+    match record.state {
+        SessionState::Offered { until } if now < until => {
+            enter(&mut new, SessionState::Reserved, now);
+            // It has not played yet: the wait is not counted.
+            new.ends_at = now.plus(length);
+            Some(new)
+        }
+        _ => None,
+    }
+}
+
+/// The session with its place; `None` when it wants none.
+pub(crate) fn reserved(record: &SessionRecord, node: NodeId, length: Duration, now: UtcTime) -> Option<SessionRecord> {
+    let mut new = record.clone();
+    match record.state {
+        SessionState::Requested | SessionState::Queued { .. } => new.ends_at = now.plus(length),
+        SessionState::Recovering { .. } => {}
+        _ => return None,
+    }
+    new.node = Some(node);
+    enter(&mut new, SessionState::Reserved, now);
+    Some(new)
+}
+
+/// True when it has an instance on a node, or will have one in a moment.
+fn has_instance(record: &SessionRecord) -> bool {
+    match record.state {
+        SessionState::Requested
+        | SessionState::Queued { .. }
+        | SessionState::Offered { .. }
+        | SessionState::Recovering { .. }
+        | SessionState::Ended { .. } => false,
+        SessionState::Reserved
+        | SessionState::Preparing { .. }
+        | SessionState::Ready { .. }
+        | SessionState::Connected { .. }
+        | SessionState::Reconnecting { .. }
+        | SessionState::Stopping { .. } => true,
+    }
+}
+
+fn ends(record: &SessionRecord) -> bool {
+    record.state.is_ended() || stop_reason(record).is_some()
+}
+
+/// Its node is lost to it: it waits for another one, or ends.
+fn lose(record: &mut SessionRecord, evidence: &Evidence<'_>) {
+    let now = evidence.now;
+    if let Some(reason) = stop_reason(record) {
+        return enter(record, end(reason, now), now);
+    }
+    if matches!(record.state, SessionState::Offered { .. }) {
+        // Nothing ran yet: it waits as before.
+        record.node = None;
+        return enter(record, SessionState::Queued { cause: WaitCause::Capacity }, now);
+    }
+    if !evidence.may_recover || record.epoch > MOST_RECOVERIES {
+        return enter(record, end(EndReason::NodeLost, now), now);
+    }
+    record.node = None;
+    record.epoch += 1;
+    record.observed = false;
+    record.first_frame = false;
+    enter(record, SessionState::Recovering { since: now }, now);
 }
 
 /// The session when nothing of it can be left; `None` when it has ended before.
@@ -100,7 +200,11 @@ fn end(reason: EndReason, at: UtcTime) -> SessionState {
 fn stop_reason(record: &SessionRecord) -> Option<EndReason> {
     match record.state {
         SessionState::Stopping { reason } => Some(reason),
-        SessionState::Reserved
+        SessionState::Requested
+        | SessionState::Queued { .. }
+        | SessionState::Offered { .. }
+        | SessionState::Recovering { .. }
+        | SessionState::Reserved
         | SessionState::Preparing { .. }
         | SessionState::Ready { .. }
         | SessionState::Connected { .. }
@@ -168,6 +272,11 @@ fn overdue(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Op
             let limit = if record.observed { rules.stop_grace + rules.archive + SLACK * 3 } else { SLACK };
             (in_state >= limit).then(|| end(reason, now))
         }
+        SessionState::Requested | SessionState::Queued { .. } | SessionState::Offered { .. } => {
+            left_early.then(|| end(EndReason::PlayerLeft, now))
+        }
+        // The queue has a limit of its own.
+        SessionState::Recovering { .. } => too_long.then(|| end(EndReason::TimeLimit, now)),
         _ if too_long => stop(EndReason::TimeLimit),
         SessionState::Reserved if in_state >= REPORT_LIMIT => stop(EndReason::NodeLost),
         // Fetching takes as long as it takes; the node says when it fails.

@@ -1,6 +1,7 @@
 //! The schema, one step a migration. A step that was released is never changed.
 
 mod content;
+mod fleet;
 mod keeping;
 
 use sea_orm_migration::prelude::*;
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(CreatePlayer),
             Box::new(content::CreateContent),
             Box::new(keeping::AddKeeping),
+            Box::new(fleet::CreateFleet),
         ]
     }
 }

@@ -4,9 +4,11 @@
 //! it; nobody writes a row that he has not just read. Writers queue in front of one connection, readers have their own.
 
 mod channel;
+mod claim;
 mod entity;
 mod keeping;
 mod migration;
+mod node;
 mod placement;
 mod player;
 mod release;
@@ -26,11 +28,13 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 
 pub(crate) use self::channel::ChannelRecord;
+pub(crate) use self::claim::{Claimed, Placed, Usage};
 pub(crate) use self::keeping::LiveContent;
+pub(crate) use self::node::{JoinPlace, NodeRecord};
 pub(crate) use self::player::{Erased, PlayerRecord};
 pub(crate) use self::release::{NewRelease, ReleaseRecord, ReleaseRemoval};
 pub(crate) use self::save::{ChosenSave, Committed, SaveRecord, SaveRefusal, SaveRule, SessionSave};
-pub(crate) use self::session::{Changed, Claimed, SessionRecord, Usage};
+pub(crate) use self::session::{Changed, SessionRecord};
 pub(crate) use self::tenant::Owner;
 pub(crate) use self::upload::{Noted, UploadRecord};
 

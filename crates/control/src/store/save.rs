@@ -18,6 +18,14 @@ use super::{Store, StoreError};
 /// Versions that a list has at most; older ones are kept and not listed.
 const LIST_LENGTH: u64 = 1000;
 
+/// Captures of one epoch are counted from so many times the epochs before it: more than any play captures.
+const CAPTURES_OF_EPOCH: i64 = 1 << 32;
+
+/// The number that comes before the first capture of an epoch.
+fn before_epoch(epoch: u32) -> i64 {
+    i64::from(epoch.saturating_sub(1)) * CAPTURES_OF_EPOCH
+}
+
 /// A version with everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SaveRecord {
@@ -68,8 +76,9 @@ pub(crate) enum Committed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionSave {
     pub(crate) player: PlayerId,
+    /// The version that its instance begins with: of one that was started again the last that the one before it made.
     pub(crate) start: Option<ContentId>,
-    /// Captures that are versions.
+    /// Captures of this instance that are versions.
     pub(crate) committed: u32,
 }
 
@@ -146,12 +155,12 @@ pub(super) async fn begin(
 }
 
 impl Store {
-    /// The saves of sessions that live.
+    /// The saves of sessions that live, in these epochs.
     pub(crate) async fn session_saves(
         &self,
-        live: &[SessionId],
+        live: &BTreeMap<SessionId, u32>,
     ) -> Result<BTreeMap<SessionId, SessionSave>, StoreError> {
-        let ids: Vec<String> = live.iter().map(ToString::to_string).collect();
+        let ids: Vec<String> = live.keys().map(ToString::to_string).collect();
         let mut saves = BTreeMap::new();
         for part in ids.chunks(200) {
             let rows =
@@ -159,31 +168,37 @@ impl Store {
             let captured = save::Entity::find().filter(save::Column::Session.is_in(part)).all(&self.read).await?;
             for row in rows {
                 let unreadable = |column| StoreError::Unreadable { id: row.session.clone(), column };
-                let start = match &row.start {
-                    None => None,
-                    Some(id) => {
-                        let version = save::Entity::find_by_id(id.clone()).one(&self.read).await?;
-                        let content = version.and_then(|version| ContentId::try_from(version.root).ok());
-                        Some(content.ok_or_else(|| unreadable("start"))?)
-                    }
-                };
+                let session: SessionId = row.session.parse().map_err(|_no_id| unreadable("session"))?;
+                let before = before_epoch(live.get(&session).copied().unwrap_or(1));
                 let own = captured.iter().filter(|version| version.session.as_ref() == Some(&row.session));
-                let committed = own.map(|version| version.sequence).max().unwrap_or(0);
+                let committed = own.clone().map(|version| version.sequence).max().unwrap_or(0);
+                let earlier = own.filter(|version| version.sequence <= before).max_by_key(|version| version.sequence);
+                let root = match (earlier, &row.start) {
+                    (Some(version), _) => Some(Some(version.root.clone())),
+                    (None, Some(id)) => {
+                        let version = save::Entity::find_by_id(id.clone()).one(&self.read).await?;
+                        Some(version.map(|version| version.root))
+                    }
+                    (None, None) => None,
+                };
+                let content = |root: Option<String>| root.and_then(|root| ContentId::try_from(root).ok());
                 let save = SessionSave {
                     player: row.player_id.parse().map_err(|_no_id| unreadable("player_id"))?,
-                    start,
-                    committed: u32::try_from(committed).unwrap_or(0),
+                    start: root.map(|root| content(root).ok_or_else(|| unreadable("start"))).transpose()?,
+                    committed: u32::try_from(committed - before).unwrap_or(0),
                 };
-                saves.insert(row.session.parse().map_err(|_no_id| unreadable("session"))?, save);
+                saves.insert(session, save);
             }
         }
         Ok(saves)
     }
 
-    /// Makes a capture a version. Told twice it is one.
+    /// Makes a capture of an instance of this epoch a version. Told twice it is one. What an older instance still captures is none: its player
+    /// goes on from where the newer one began.
     pub(crate) async fn commit_save(
         &self,
         session: SessionId,
+        epoch: u32,
         saved: &ObservedSave,
         at: UtcTime,
     ) -> Result<Committed, StoreError> {
@@ -192,9 +207,15 @@ impl Store {
             transaction.rollback().await?;
             return Ok(Committed::NotKept);
         };
+        let now = session::Entity::find_by_id(row.session.as_str()).one(&transaction).await?;
+        if now.is_none_or(|now| i64::from(now.epoch) != i64::from(epoch)) {
+            transaction.rollback().await?;
+            return Ok(Committed::NotKept);
+        }
+        let sequence = before_epoch(epoch) + i64::from(saved.sequence);
         let own = save::Entity::find().filter(save::Column::Session.eq(row.session.as_str()));
         let newest = own.order_by_desc(save::Column::Sequence).one(&transaction).await?;
-        if newest.as_ref().is_some_and(|newest| newest.sequence >= i64::from(saved.sequence)) {
+        if newest.as_ref().is_some_and(|newest| newest.sequence >= sequence) {
             transaction.rollback().await?;
             return Ok(Committed::Yes);
         }
@@ -216,7 +237,7 @@ impl Store {
             bytes: i64::try_from(saved.bytes).unwrap_or(i64::MAX),
             files: i64::try_from(saved.files).unwrap_or(i64::MAX),
             session: Some(row.session),
-            sequence: i64::from(saved.sequence),
+            sequence,
             kind: word(saved.kind).to_owned(),
             settled: saved.settled,
             created_at: at.unix_ms(),

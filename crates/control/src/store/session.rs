@@ -5,18 +5,18 @@ use std::str::FromStr;
 use api::clock::UtcTime;
 use api::id::{InstanceId, NodeId, PlayerId, SessionId};
 use api::manifest::AppName;
-use api::rest::Session;
-use api::session::{EndReason, PrepareStage, SessionState};
+use api::rest::{Session, SiteVerdict};
+use api::session::{EndReason, PrepareStage, SessionState, WaitCause};
 use api::spec::StreamSpec;
-use sea_orm::sea_query::{Expr, ExprTrait, Func};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
     QueryOrder, QuerySelect,
 };
 
 use super::entity::session::{Column, Entity, Model};
-use super::save::{self, SaveRefusal, SaveRule};
-use super::{Store, StoreError, player};
+use super::save;
+use super::{Store, StoreError};
 
 /// Most sessions that an operator's list has.
 const LIST_LENGTH: u64 = 200;
@@ -34,7 +34,7 @@ pub(crate) struct SessionRecord {
     pub(crate) address: String,
     /// Whose play it is; `None` for nobody's.
     pub(crate) player_id: Option<PlayerId>,
-    /// Which machine runs it.
+    /// Which machine runs it, or is to; `None` while it waits.
     pub(crate) node: Option<NodeId>,
     /// Which release of the app is played; `None` where apps have none.
     pub(crate) release: Option<u32>,
@@ -51,6 +51,10 @@ pub(crate) struct SessionRecord {
     pub(crate) ends_at: UtcTime,
     pub(crate) token_hash: [u8; 32],
     pub(crate) token_expires_at: UtcTime,
+    /// Whose quota it uses.
+    pub(crate) tenant: String,
+    /// What each site said when it was placed or refused.
+    pub(crate) explanation: Option<Vec<SiteVerdict>>,
 }
 
 impl SessionRecord {
@@ -79,32 +83,6 @@ impl SessionRecord {
     }
 }
 
-/// What running sessions use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Places.
-    pub(crate) sessions: u32,
-    /// Pixels a second.
-    pub(crate) pixels_per_second: u64,
-    /// Places of the address that asks.
-    pub(crate) sessions_of_address: u32,
-    /// Places of the player who asks; 0 for nobody.
-    pub(crate) sessions_of_player: u32,
-}
-
-/// What became of a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Claimed<R> {
-    /// The place is taken.
-    Yes,
-    /// It was not admitted.
-    Refused(R),
-    /// Not with this save.
-    Save(SaveRefusal),
-    /// The session's player was erased meanwhile.
-    PlayerGone,
-}
-
 /// What became of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
@@ -117,43 +95,6 @@ pub(crate) enum Changed {
 }
 
 impl Store {
-    /// Adds a session if `admit` agrees to what is used at that moment: one transaction, so that two claims never
-    /// share a place.
-    pub(crate) async fn claim<R>(
-        &self,
-        record: &SessionRecord,
-        saves: Option<SaveRule>,
-        admit: impl FnOnce(Usage) -> Result<(), R>,
-    ) -> Result<Claimed<R>, StoreError> {
-        let transaction = self.begin().await?;
-        if let Some(player) = record.player_id
-            && !player::exists(&transaction, player).await?
-        {
-            transaction.rollback().await?;
-            return Ok(Claimed::PlayerGone);
-        }
-        // Before the places: who holds the last one by the game that he wants to play here is told that.
-        if let (Some(player), Some(rule)) = (record.player_id, saves)
-            && let Err(refusal) = save::begin(&transaction, record.id, player, &record.app, rule).await?
-        {
-            transaction.rollback().await?;
-            return Ok(Claimed::Save(refusal));
-        }
-        let usage = usage(&transaction, &record.address, record.player_id).await?;
-        if let Err(refusal) = admit(usage) {
-            transaction.rollback().await?;
-            return Ok(Claimed::Refused(refusal));
-        }
-        to_row(record).into_active_model().insert(&transaction).await?;
-        transaction.commit().await?;
-        Ok(Claimed::Yes)
-    }
-
-    /// What is used now, with the places of this address and of this player.
-    pub(crate) async fn usage(&self, address: &str, player: Option<PlayerId>) -> Result<Usage, StoreError> {
-        usage(&self.read, address, player).await
-    }
-
     /// Changes a session to what `next` makes of it; `None` leaves it. The revision counts up by itself.
     pub(crate) async fn change(
         &self,
@@ -161,19 +102,12 @@ impl Store {
         next: impl FnOnce(&SessionRecord) -> Option<SessionRecord>,
     ) -> Result<Changed, StoreError> {
         let transaction = self.begin().await?;
-        let Some(row) = Entity::find_by_id(id.to_string()).one(&transaction).await? else {
-            transaction.rollback().await?;
-            return Ok(Changed::Missing);
-        };
-        let old = from_row(row)?;
-        let Some(mut new) = next(&old) else {
-            transaction.rollback().await?;
-            return Ok(Changed::No(old));
-        };
-        new.revision = old.revision + 1;
-        to_row(&new).into_active_model().reset_all().update(&transaction).await?;
-        transaction.commit().await?;
-        Ok(Changed::Yes(new))
+        let changed = change_row(&transaction, id, next).await?;
+        match changed {
+            Changed::Yes(_) => transaction.commit().await?,
+            Changed::No(_) | Changed::Missing => transaction.rollback().await?,
+        }
+        Ok(changed)
     }
 
     /// One session.
@@ -185,6 +119,12 @@ impl Store {
     pub(crate) async fn session_by_token(&self, hash: [u8; 32]) -> Result<Option<SessionRecord>, StoreError> {
         let row = Entity::find().filter(Column::TokenHash.eq(hash.to_vec())).one(&self.read).await?;
         row.map(from_row).transpose()
+    }
+
+    /// The sessions of a node that have not ended.
+    pub(crate) async fn live_sessions_of(&self, node: NodeId) -> Result<Vec<SessionRecord>, StoreError> {
+        let of_node = Entity::find().filter(Column::Node.eq(node.to_string())).filter(live());
+        of_node.order_by_asc(Column::Id).all(&self.read).await?.into_iter().map(from_row).collect()
     }
 
     /// All sessions that have not ended.
@@ -231,37 +171,23 @@ impl Store {
     }
 }
 
+/// Part of a transaction: reads the row, asks what it shall become, writes it.
+pub(super) async fn change_row(
+    connection: &impl ConnectionTrait,
+    id: SessionId,
+    next: impl FnOnce(&SessionRecord) -> Option<SessionRecord>,
+) -> Result<Changed, StoreError> {
+    let Some(row) = Entity::find_by_id(id.to_string()).one(connection).await? else { return Ok(Changed::Missing) };
+    let old = from_row(row)?;
+    let Some(mut new) = next(&old) else { return Ok(Changed::No(old)) };
+    new.revision = old.revision + 1;
+    to_row(&new).into_active_model().reset_all().update(connection).await?;
+    Ok(Changed::Yes(new))
+}
+
 /// True for rows of sessions that have not ended.
 pub(super) fn live() -> Expr {
     Column::State.ne("ended")
-}
-
-async fn usage(
-    connection: &impl ConnectionTrait,
-    address: &str,
-    player: Option<PlayerId>,
-) -> Result<Usage, StoreError> {
-    let pixels = Func::coalesce([Expr::col(Column::PixelsPerSecond).sum(), Expr::val(0_i64)]);
-    let totals: Option<(i64, i64)> = Entity::find()
-        .select_only()
-        .column_as(Column::Id.count(), "sessions")
-        .column_as(Expr::from(pixels), "pixels_per_second")
-        .filter(live())
-        .into_tuple()
-        .one(connection)
-        .await?;
-    let (sessions, pixels_per_second) = totals.unwrap_or_default();
-    let of_address = Entity::find().filter(live()).filter(Column::Address.eq(address)).count(connection).await?;
-    let of_player = match player {
-        Some(player) => live_of(connection, player).await?,
-        None => 0,
-    };
-    Ok(Usage {
-        sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
-        pixels_per_second: u64::try_from(pixels_per_second).unwrap_or(u64::MAX),
-        sessions_of_address: u32::try_from(of_address).unwrap_or(u32::MAX),
-        sessions_of_player: u32::try_from(of_player).unwrap_or(u32::MAX),
-    })
 }
 
 /// How many sessions of a player live.
@@ -273,7 +199,10 @@ pub(super) async fn live_of(connection: &impl ConnectionTrait, player: PlayerId)
 fn state_columns(state: &SessionState) -> (&'static str, Option<&'static str>, Option<UtcTime>, Option<EndReason>) {
     let word = state.name();
     match *state {
-        SessionState::Reserved => (word, None, None, None),
+        SessionState::Requested | SessionState::Reserved => (word, None, None, None),
+        SessionState::Queued { cause: WaitCause::Quota } => (word, Some("quota"), None, None),
+        SessionState::Queued { cause: WaitCause::Capacity } => (word, Some("capacity"), None, None),
+        SessionState::Offered { until: at } | SessionState::Recovering { since: at } => (word, None, Some(at), None),
         SessionState::Preparing { stage: PrepareStage::Content } => (word, Some("content"), None, None),
         SessionState::Preparing { stage: PrepareStage::Streamer } => (word, Some("streamer"), None, None),
         SessionState::Preparing { stage: PrepareStage::Game } => (word, Some("game"), None, None),
@@ -285,7 +214,7 @@ fn state_columns(state: &SessionState) -> (&'static str, Option<&'static str>, O
     }
 }
 
-fn to_row(record: &SessionRecord) -> Model {
+pub(super) fn to_row(record: &SessionRecord) -> Model {
     // Sizes and rates are at most `api::spec::MAX_EDGE` and so fit.
     let small = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
     let large = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -317,6 +246,8 @@ fn to_row(record: &SessionRecord) -> Model {
         ends_at: record.ends_at.unix_ms(),
         token_hash: record.token_hash.to_vec(),
         token_expires_at: record.token_expires_at.unix_ms(),
+        tenant: Some(record.tenant.clone()),
+        explanation: record.explanation.as_ref().and_then(|sites| serde_json::to_string(sites).ok()),
     }
 }
 
@@ -358,6 +289,12 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
         ends_at: UtcTime::from_unix_ms(row.ends_at),
         token_hash: read(row.token_hash.as_slice().try_into().ok(), "token_hash")?,
         token_expires_at: UtcTime::from_unix_ms(row.token_expires_at),
+        tenant: row.tenant.clone().unwrap_or_default(),
+        explanation: row
+            .explanation
+            .as_deref()
+            .map(|text| serde_json::from_str(text).map_err(|_not_ours| "explanation"))
+            .transpose()?,
     })
 }
 
@@ -365,6 +302,14 @@ fn read_state(row: &Model) -> Result<SessionState, &'static str> {
     let instant = || row.instant.map(UtcTime::from_unix_ms).ok_or("instant");
     let reason = || row.reason.as_deref().and_then(EndReason::from_word).ok_or("reason");
     match row.state.as_str() {
+        "requested" => Ok(SessionState::Requested),
+        "queued" => match row.stage.as_deref() {
+            Some("quota") => Ok(SessionState::Queued { cause: WaitCause::Quota }),
+            Some("capacity") => Ok(SessionState::Queued { cause: WaitCause::Capacity }),
+            Some(_) | None => Err("stage"),
+        },
+        "offered" => Ok(SessionState::Offered { until: instant()? }),
+        "recovering" => Ok(SessionState::Recovering { since: instant()? }),
         "reserved" => Ok(SessionState::Reserved),
         "preparing" => match row.stage.as_deref() {
             Some("content") => Ok(SessionState::Preparing { stage: PrepareStage::Content }),

@@ -1,7 +1,5 @@
 //! Who gets a place, and what the others are told.
 
-use std::collections::BTreeMap;
-
 use api::node::{Capacity, NodeRefusal};
 
 use crate::support::{PONG_PIXELS, Plane, until};
@@ -26,39 +24,66 @@ async fn set(plane: &Plane, capacity: Capacity, refuses: Option<NodeRefusal>) {
     .await;
 }
 
+/// Ids and tokens of sessions that are all asked for at once.
+async fn ask_at_once(plane: &Plane, count: usize) -> Vec<(String, String)> {
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let client = plane.client.clone();
+        tries.spawn(async move { client.post_json("/v1/sessions", PONG).await });
+    }
+    let replies = tries.join_all().await;
+    let mut sessions: Vec<_> = replies
+        .iter()
+        .map(|reply| {
+            assert_eq!(reply.status, 201, "{}", reply.text());
+            let json = reply.json();
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            (text(&json["session"]["id"]), text(&json["token"]))
+        })
+        .collect();
+    // In the order of their coming.
+    sessions.sort();
+    sessions
+}
+
+async fn states(plane: &Plane, sessions: &[(String, String)]) -> Vec<String> {
+    let mut states = Vec::new();
+    for (id, token) in sessions {
+        states.push(plane.session(id, token).await["state"]["state"].as_str().unwrap().to_owned());
+    }
+    states
+}
+
 #[tokio::test]
-async fn concurrent_claims_never_exceed_what_the_node_holds() {
+async fn concurrent_claims_never_exceed_what_the_node_holds_and_everybody_has_his_turn() {
     for (round, held) in [capacity(1, 10), capacity(3, 10), capacity(10, 4), capacity(7, 7)].into_iter().enumerate() {
         let plane = Plane::start().await;
         set(&plane, held, None).await;
-        let most = u64::from(held.sessions).min(held.pixels_per_second / PONG_PIXELS);
-        for wave in 0..4 {
-            let mut tries = tokio::task::JoinSet::new();
-            for _ in 0..16 {
-                let client = plane.client.clone();
-                tries.spawn(async move { client.post_json("/v1/sessions", PONG).await });
+        let most = u64::from(held.sessions).min(held.pixels_per_second / PONG_PIXELS) as usize;
+        let sessions = ask_at_once(&plane, 16).await;
+        let waits = states(&plane, &sessions).await.iter().filter(|state| *state == "queued").count();
+        assert_eq!(waits, 16 - most, "round {round}");
+        let limits = plane.client.get("/v1/limits").await.json();
+        assert_eq!((&limits["sessions_used"], &limits["sessions_waiting"]), (&most.into(), &waits.into()));
+        // Whoever plays leaves, whoever is offered a place takes it.
+        let mut served = Vec::new();
+        until("everybody has played", async || {
+            for ((id, token), state) in sessions.iter().zip(states(&plane, &sessions).await) {
+                let player = plane.client.with_token(token);
+                match state.as_str() {
+                    "offered" => assert_eq!(player.send("POST", &format!("/v1/sessions/{id}/accept"), "").await.status, 200),
+                    "ready" => {
+                        served.push(id.clone());
+                        assert_eq!(player.delete(&format!("/v1/sessions/{id}")).await.status, 200);
+                    }
+                    _ => {}
+                }
             }
-            let replies = tries.join_all().await;
-            let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
-            for reply in &replies {
-                *counts.entry(reply.status).or_default() += 1;
-            }
-            let expected = BTreeMap::from([(201, most), (503, 16 - most)]);
-            assert_eq!(counts, expected, "round {round}, wave {wave}");
-            for reply in replies.iter().filter(|reply| reply.status == 503) {
-                assert_eq!(reply.problem(), "no_capacity");
-                assert!(reply.header("retry-after").parse::<u32>().is_ok());
-            }
-            // Some leave, and exactly their places are free again.
-            let operator = plane.client.with_token(&plane.operator_token());
-            for reply in replies.iter().filter(|reply| reply.status == 201) {
-                let id = reply.json()["session"]["id"].as_str().unwrap().to_owned();
-                assert_eq!(operator.delete(&format!("/v1/sessions/{id}")).await.status, 200);
-            }
-            until("all places are free", async || plane.client.get("/v1/limits").await.json()["sessions_used"] == 0)
-                .await;
-        }
-        let (wished, pixels) = plane.node.read(|script| (script.most_desired as u64, script.most_pixels));
+            states(&plane, &sessions).await.iter().all(|state| state == "ended")
+        })
+        .await;
+        assert_eq!(served.len(), 16, "each once");
+        let (wished, pixels) = plane.node.read(|script| (script.most_desired, script.most_pixels));
         assert!(wished <= most, "{wished} instances were wished at once, of {most}");
         assert!(pixels <= held.pixels_per_second);
     }
@@ -66,7 +91,7 @@ async fn concurrent_claims_never_exceed_what_the_node_holds() {
 
 #[tokio::test]
 async fn refusals_say_why() {
-    let plane = Plane::start().await;
+    let plane = Plane::start_with(|settings| settings.limits.queue_length = 1).await;
     let check = async |held: Capacity, refuses: Option<NodeRefusal>, kind: &str, says: &str| {
         set(&plane, held, refuses).await;
         let reply = plane.client.post_json("/v1/sessions", PONG).await;
@@ -76,16 +101,15 @@ async fn refusals_say_why() {
     let disk = NodeRefusal::DiskFull { free_mb: 12, needed_mb: 4096 };
     check(capacity(5, 5), Some(disk), "disk_full", "12 MiB of disk space left").await;
     check(capacity(5, 5), Some(NodeRefusal::Stopping), "service_stopping", "being stopped").await;
+    check(Capacity { sessions: 5, pixels_per_second: PONG_PIXELS - 1 }, None, "no_capacity", "too small").await;
     set(&plane, capacity(2, 5), None).await;
     plane.create_ready().await;
     plane.create_ready().await;
+    plane.create().await;
     let full = plane.client.post_json("/v1/sessions", PONG).await;
-    assert!(full.text().contains("All places are taken: 2 of 2."), "{}", full.text());
-    plane.node.change(|script| script.capacity = capacity(5, 2));
-    until("the encoder is the limit", async || {
-        plane.client.post_json("/v1/sessions", PONG).await.text().contains("million pixels a second")
-    })
-    .await;
+    assert_eq!((full.status, full.problem().as_str()), (503, "no_capacity"));
+    assert!(full.header("retry-after").parse::<u32>().is_ok());
+    assert!(full.text().contains("1 are waiting, which is the limit"), "{}", full.text());
 }
 
 #[tokio::test]

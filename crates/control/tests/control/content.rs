@@ -37,6 +37,13 @@ pub(crate) fn package() -> TempDir {
     dir
 }
 
+/// The same of another name.
+pub(crate) fn package_of(app: &str) -> TempDir {
+    let dir = package();
+    fs::write(dir.path().join("kite.toml"), MANIFEST.replace("tetris", app)).unwrap();
+    dir
+}
+
 struct Sender {
     client: Client,
     upload: String,
@@ -292,10 +299,10 @@ async fn a_release_goes_when_nobody_needs_it_and_its_number_is_never_given_again
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_two_tenants_sent_is_kept_once_and_both_have_it() {
     let plane = Plane::start().await;
-    let (package, mut contents) = (package(), Vec::new());
+    let mut contents = Vec::new();
     for (tenant, app) in [("one", "tetris"), ("two", "blocks")] {
         let client = plane.client.with_token(&plane.create_tenant(tenant).await);
-        fs::write(package.path().join("kite.toml"), MANIFEST.replace("tetris", app)).unwrap();
+        let package = package_of(app);
         contents.push(release(&client, app, package.path()).await["content"].clone());
     }
     let (dir, mut settings, _) = plane.stop().await;

@@ -10,6 +10,7 @@ mod lifecycle;
 mod link;
 mod origins;
 mod players;
+mod queue;
 mod restart;
 mod saves;
 mod stale;

@@ -57,16 +57,7 @@ async fn a_killed_process_leaves_no_session_behind() {
     plane.node.player(0, PlayerPresence::Connected);
     plane.until_state(&id, &token, "connected").await;
     let copy = tempfile::tempdir().unwrap();
-    let mut settings = plane.settings.clone();
-    settings.data_dir = copy.path().join("data");
-    std::fs::create_dir(&settings.data_dir).unwrap();
-    for entry in std::fs::read_dir(plane.data_dir()).unwrap() {
-        let entry = entry.unwrap();
-        // The content store is a directory, and has nothing of sessions.
-        if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), settings.data_dir.join(entry.file_name())).unwrap();
-        }
-    }
+    let settings = plane.copy_to(copy.path());
     let after = Plane::start_in(copy, settings).await;
     let ended = after.session(&id, &token).await;
     assert_eq!(ended["state"]["reason"], "service_restarted");
@@ -80,7 +71,7 @@ async fn a_killed_process_leaves_no_session_behind() {
 async fn two_processes_do_not_share_a_data_directory() {
     let plane = Plane::start().await;
     let (link, _node) = api::node::in_process();
-    let second = serve(plane.settings.clone(), link, std::future::pending()).await;
+    let second = serve(plane.settings.clone(), Some(link), std::future::pending()).await;
     assert!(matches!(second, Err(ServeError::InUse(_))), "{second:?}");
 }
 
@@ -95,7 +86,7 @@ async fn what_cannot_be_used_is_named() {
             settings.listen = address;
         }
         let (link, _node) = api::node::in_process();
-        let error = serve(settings, link, std::future::pending()).await.expect_err(says).to_string();
+        let error = serve(settings, Some(link), std::future::pending()).await.expect_err(says).to_string();
         assert!(error.contains(says), "{error}");
     };
     check(|_| (), Some(plane.client.address), &format!("cannot listen on {}", plane.client.address)).await;

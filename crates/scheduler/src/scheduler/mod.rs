@@ -305,6 +305,12 @@ impl Scheduler {
         self.fill_for(now, tenant);
     }
 
+    /// Where a node is.
+    #[must_use]
+    pub fn site_of(&self, node: NodeId) -> SiteId {
+        self.place_of(node).0
+    }
+
     fn place_of(&self, node: NodeId) -> (SiteId, ClassId) {
         let node = self.fleet.node(node);
         (node.site, node.class)

@@ -1,6 +1,6 @@
 //! Messages of the session link, checked: what comes over the network is not yet a type.
 
-import type { Session } from "../rest/types.js";
+import type { QueuePlace, Session } from "../rest/types.js";
 
 /** WebSocket subprotocol of the link. */
 export const LINK_PROTOCOL = "kite.link.v1";
@@ -22,8 +22,22 @@ function isSession(value: unknown): value is Session {
   );
 }
 
-/** The session that a text frame tells of, or `null` for other messages, also for those of a newer server. */
-export function sessionOfMessage(text: unknown): Session | null {
+function isQueuePlace(value: unknown): value is QueuePlace {
+  return (
+    isRecord(value) &&
+    typeof value["position"] === "number" &&
+    typeof value["sentence"] === "string" &&
+    (value["estimate"] === undefined || isRecord(value["estimate"]))
+  );
+}
+
+/** What a text frame tells. */
+export type Told =
+  | { readonly type: "session"; readonly session: Session }
+  | { readonly type: "queue"; readonly queue: QueuePlace };
+
+/** What a text frame tells, or `null` for other messages, also for those of a newer server. */
+export function toldBy(text: unknown): Told | null {
   if (typeof text !== "string") return null;
   let value: unknown;
   try {
@@ -31,5 +45,9 @@ export function sessionOfMessage(text: unknown): Session | null {
   } catch {
     return null;
   }
-  return isRecord(value) && value["type"] === "session" && isSession(value["session"]) ? value["session"] : null;
+  if (!isRecord(value)) return null;
+  const { type, session, queue } = value;
+  if (type === "session" && isSession(session)) return { type, session };
+  if (type === "queue" && isQueuePlace(queue)) return { type, queue };
+  return null;
 }

@@ -3,19 +3,24 @@
 //! ```text
 //! link:  opening -> open -> waiting -> opening ...       peer:  idle -> offering -> connected -> waiting -> offering ...
 //! ```
+//! A session that waits for a place has no streamer: nothing is offered until it has one, and nothing is given up.
 //! Takes `(event, now)`, gives actions and a state to show. Losing the link interrupts no stream; losing the peer is
 //! answered with a new offer. Deliberately absent: sockets, timers, the DOM.
 
-import type { Party, Session } from "../rest/types.js";
+import type { Party, QueuePlace, Session } from "../rest/types.js";
 
 /** What the player sees. */
 export type PlayerState =
   /** The first connection is being made. `sentence` is the server's, when it said something. */
   | { readonly name: "connecting"; readonly sentence: string | null }
+  /** All places are taken. `queue` is how the wait stands, as soon as the server said it. */
+  | { readonly name: "queued"; readonly sentence: string; readonly queue: QueuePlace | null }
+  /** A place is kept until then (RFC 3339): `accept` takes it. */
+  | { readonly name: "offered"; readonly sentence: string; readonly until: string }
   /** Pictures flow. */
   | { readonly name: "playing" }
-  /** Pictures stopped; the old one stays. `attempt` counts from 1. */
-  | { readonly name: "reconnecting"; readonly attempt: number }
+  /** Pictures stopped; the old one stays. `attempt` counts from 1; `sentence` is the server's, when the reason is on its side. */
+  | { readonly name: "reconnecting"; readonly attempt: number; readonly sentence: string | null }
   /** The last state. */
   | { readonly name: "ended"; readonly reason: string; readonly party: Party; readonly sentence: string };
 
@@ -23,7 +28,10 @@ export type MachineEvent =
   | { readonly type: "start" }
   | { readonly type: "linkOpened" }
   | { readonly type: "linkSession"; readonly session: Session }
+  | { readonly type: "linkQueue"; readonly queue: QueuePlace }
   | { readonly type: "linkLost" }
+  /** The player wants the place that is offered. */
+  | { readonly type: "accept" }
   /** The server knows nothing of the session (any more), asked because the link was lost. */
   | { readonly type: "sessionGone"; readonly kind: string; readonly sentence: string }
   /** The server answered the offer: the peers speak to each other from now on. */
@@ -42,7 +50,7 @@ export type MachineEvent =
   | { readonly type: "leave" }
   | { readonly type: "wake" };
 
-export type Action = "openLink" | "closeLink" | "checkSession" | "startPeer" | "stopPeer" | "sayLeave";
+export type Action = "openLink" | "closeLink" | "checkSession" | "startPeer" | "stopPeer" | "sayLeave" | "sayAccept";
 
 type LinkState =
   | { readonly name: "opening" }
@@ -51,6 +59,8 @@ type LinkState =
 
 type PeerState =
   | { readonly name: "idle" }
+  /** The session has no place yet. */
+  | { readonly name: "placeless" }
   | { readonly name: "offering"; readonly deadlineMs: number }
   | { readonly name: "connected" }
   | { readonly name: "waiting"; readonly untilMs: number };
@@ -77,17 +87,27 @@ export class SessionMachine {
   #peer: PeerState = { name: "idle" };
   #peerAttempt = 0;
   #wasPlaying = false;
+  /** Its node was lost: the game starts again, and takes as long as the first time. */
+  #isStartedAnew = false;
   #lostSinceMs: number | null = null;
   #revision = -1;
-  #sentence: string | null = null;
+  #session: Session | null = null;
+  #queue: QueuePlace | null = null;
   #ending: { readonly reason: string; readonly untilMs: number } | null = null;
   #ended: Extract<PlayerState, { name: "ended" }> | null = null;
 
   get state(): PlayerState {
     if (this.#ended !== null) return this.#ended;
     if (this.#peer.name === "connected") return { name: "playing" };
-    if (this.#wasPlaying) return { name: "reconnecting", attempt: Math.max(1, this.#peerAttempt) };
-    return { name: "connecting", sentence: this.#sentence };
+    const sentence = this.#session?.sentence ?? null;
+    if (this.#wasPlaying) {
+      const isMoved = this.#peer.name === "placeless" || this.#isStartedAnew;
+      return { name: "reconnecting", attempt: Math.max(1, this.#peerAttempt), sentence: isMoved ? sentence : null };
+    }
+    const state = this.#session?.state;
+    if (state?.state === "queued") return { name: "queued", sentence: sentence ?? "", queue: this.#queue };
+    if (state?.state === "offered") return { name: "offered", sentence: sentence ?? "", until: state.until };
+    return { name: "connecting", sentence };
   }
 
   /** When `wake` is due, or `null`. */
@@ -115,7 +135,12 @@ export class SessionMachine {
         this.#linkAttempt = 0;
         return [];
       case "linkSession":
-        return this.#session(event.session);
+        return this.#heard(event.session, nowMs);
+      case "linkQueue":
+        this.#queue = event.queue;
+        return [];
+      case "accept":
+        return this.#session?.state.state === "offered" ? ["sayAccept"] : [];
       case "linkLost":
         return this.#linkLost(nowMs);
       case "sessionGone":
@@ -128,6 +153,7 @@ export class SessionMachine {
         this.#peer = { name: "connected" };
         this.#peerAttempt = 0;
         this.#wasPlaying = true;
+        this.#isStartedAnew = false;
         this.#lostSinceMs = null;
         return [];
       case "peerLost":
@@ -146,12 +172,30 @@ export class SessionMachine {
     }
   }
 
-  #session(session: Session): readonly Action[] {
+  #heard(session: Session, nowMs: number): readonly Action[] {
     if (session.revision < this.#revision) return [];
     this.#revision = session.revision;
-    this.#sentence = session.sentence;
-    if (session.state.state !== "ended") return [];
-    return this.#end(session.state.reason, session.state.party, session.sentence);
+    this.#session = session;
+    switch (session.state.state) {
+      case "ended":
+        return this.#end(session.state.reason, session.state.party, session.sentence);
+      case "requested":
+      case "queued":
+      case "offered":
+      case "recovering":
+        return this.#waitForPlace(session.state.state === "recovering");
+      default:
+        return this.#peer.name === "placeless" ? this.#offer(nowMs) : [];
+    }
+  }
+
+  #waitForPlace(isStartedAnew: boolean): readonly Action[] {
+    if (isStartedAnew) this.#isStartedAnew = true;
+    if (this.#peer.name === "placeless") return [];
+    this.#peer = { name: "placeless" };
+    this.#peerAttempt = 0;
+    this.#lostSinceMs = null;
+    return ["stopPeer"];
   }
 
   #linkLost(nowMs: number): readonly Action[] {
@@ -164,13 +208,15 @@ export class SessionMachine {
 
   #offer(nowMs: number): readonly Action[] {
     this.#peerAttempt += 1;
-    const patience = this.#wasPlaying || this.#peerAttempt > 1 ? NEXT_ATTEMPT_MS : FIRST_ATTEMPT_MS;
+    const isRunning = (this.#wasPlaying && !this.#isStartedAnew) || this.#peerAttempt > 1;
+    const patience = isRunning ? NEXT_ATTEMPT_MS : FIRST_ATTEMPT_MS;
     this.#peer = { name: "offering", deadlineMs: nowMs + patience };
     return ["startPeer"];
   }
 
   #peerLost(nowMs: number, retryAfterMs: number | null): readonly Action[] {
-    if (this.#peer.name === "idle" || this.#peer.name === "waiting" || this.#ending !== null) return [];
+    const isTrying = this.#peer.name === "offering" || this.#peer.name === "connected";
+    if (!isTrying || this.#ending !== null) return [];
     this.#lostSinceMs ??= nowMs;
     if (nowMs - this.#lostSinceMs > GIVE_UP_MS) {
       const sentence = "The connection could not be restored. Check your network, and play again.";

@@ -1,11 +1,11 @@
 //! The link to the coordinator: a WebSocket whose liveness is the player's presence.
 
-import { LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX, sessionOfMessage } from "../core/link.js";
-import type { LinkRequest, Session } from "../rest/types.js";
+import { LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX, type Told, toldBy } from "../core/link.js";
+import type { LinkRequest } from "../rest/types.js";
 
 export interface LinkHandlers {
   onOpened(): void;
-  onSession(session: Session): void;
+  onTold(told: Told): void;
   /** Closed or never opened. Called once at most, and not after `close`. */
   onLost(): void;
 }
@@ -17,8 +17,8 @@ export class Link {
     this.#socket = new WebSocket(url, [LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX + token]);
     this.#socket.onopen = () => handlers.onOpened();
     this.#socket.onmessage = (event: MessageEvent<unknown>) => {
-      const session = sessionOfMessage(event.data);
-      if (session !== null) handlers.onSession(session);
+      const told = toldBy(event.data);
+      if (told !== null) handlers.onTold(told);
     };
     this.#socket.onclose = () => handlers.onLost();
   }

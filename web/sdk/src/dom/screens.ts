@@ -4,6 +4,7 @@ import type { LatencySummary } from "../core/ledger.js";
 import type { PlayerState } from "../core/machine.js";
 import { endTitle } from "../core/reasons.js";
 import type { PlayerStatistics } from "../core/statistics.js";
+import type { QueuePlace } from "../rest/types.js";
 
 export interface Screens {
   show(state: PlayerState, hasPicture: boolean): void;
@@ -22,7 +23,7 @@ function make<Name extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-export function createScreens(root: HTMLElement, showsEnd: boolean): Screens {
+export function createScreens(root: HTMLElement, showsEnd: boolean, onAccept: () => void): Screens {
   const screen = make("div", "kite-screen");
   screen.role = "status";
   const hint = make("div", "kite-hint");
@@ -35,7 +36,7 @@ export function createScreens(root: HTMLElement, showsEnd: boolean): Screens {
   return {
     show(state, hasPicture) {
       screen.classList.toggle("kite-over-picture", hasPicture);
-      const content = screenContent(state, hasPicture, showsEnd);
+      const content = screenContent(state, hasPicture, showsEnd, onAccept);
       screen.hidden = content === null;
       screen.replaceChildren(...(content ?? []));
     },
@@ -52,12 +53,35 @@ export function createScreens(root: HTMLElement, showsEnd: boolean): Screens {
   };
 }
 
-function screenContent(state: PlayerState, hasPicture: boolean, showsEnd: boolean): Node[] | null {
+function queuedContent(sentence: string, queue: QueuePlace | null): Node[] {
+  if (queue === null) return [make("div", "kite-spinner"), make("p", "", sentence)];
+  const place = make("p", "kite-queue-place", String(queue.position));
+  // The sentence says it, too.
+  place.ariaHidden = "true";
+  return [place, make("p", "", queue.sentence)];
+}
+
+function screenContent(
+  state: PlayerState,
+  hasPicture: boolean,
+  showsEnd: boolean,
+  onAccept: () => void,
+): Node[] | null {
   switch (state.name) {
     case "connecting":
       return [make("div", "kite-spinner"), make("p", "", state.sentence ?? "Connecting …")];
-    case "reconnecting":
-      return [make("div", "kite-spinner"), make("p", "", "The connection was lost. Reconnecting …")];
+    case "queued":
+      return queuedContent(state.sentence, state.queue);
+    case "offered": {
+      const take = make("button", "kite-accept", "Play now");
+      take.type = "button";
+      take.addEventListener("click", onAccept);
+      return [make("h2", "", "It is your turn"), make("p", "", state.sentence), take];
+    }
+    case "reconnecting": {
+      const sentence = state.sentence ?? "The connection was lost. Reconnecting …";
+      return [make("div", "kite-spinner"), make("p", "", sentence)];
+    }
     case "playing":
       return hasPicture ? null : [make("div", "kite-spinner"), make("p", "", "Waiting for the first picture …")];
     case "ended":

@@ -21,6 +21,20 @@ fn at(seconds: i64) -> UtcTime {
     UtcTime::from_unix_ms(seconds * 1000)
 }
 
+const HERE: NodeId = NodeId::from_uuid(Uuid::from_u128(3));
+const THERE: NodeId = NodeId::from_uuid(Uuid::from_u128(4));
+
+/// A node that has not reported, and no other one.
+const QUIET: Evidence<'static> = Evidence {
+    node_gone: false,
+    node_seen: false,
+    node_drained: false,
+    may_recover: false,
+    instance: None,
+    link_absent: None,
+    now: UtcTime::from_unix_ms(0),
+};
+
 /// A session claimed at 0, in this state since 0, that ends at 10000 s.
 fn record(state: SessionState, observed: bool) -> SessionRecord {
     SessionRecord {
@@ -32,7 +46,7 @@ fn record(state: SessionState, observed: bool) -> SessionRecord {
         resizable: true,
         address: String::new(),
         player_id: None,
-        node: None,
+        node: Some(HERE),
         release: None,
         state,
         observed,
@@ -44,6 +58,8 @@ fn record(state: SessionState, observed: bool) -> SessionRecord {
         ends_at: at(10_000),
         token_hash: [0; 32],
         token_expires_at: at(20_000),
+        tenant: "operator".to_owned(),
+        explanation: None,
     }
 }
 
@@ -65,7 +81,7 @@ fn running(player: PlayerPresence) -> ObservedInstance {
 
 /// The state after evidence at this second; `None` when nothing changes.
 fn after(record: &SessionRecord, instance: Option<&ObservedInstance>, seconds: i64) -> Option<SessionState> {
-    let evidence = Evidence { node_gone: false, node_seen: true, instance, link_absent: None, now: at(seconds) };
+    let evidence = Evidence { node_seen: true, instance, now: at(seconds), ..QUIET };
     next(record, &evidence, &RULES).map(|record| record.state)
 }
 
@@ -118,11 +134,62 @@ fn a_missing_instance_is_lost_only_after_it_was_there() {
     assert_eq!(after(&record(RESERVED, false), None, 5), None, "the report may be older than the wish");
     assert_eq!(after(&record(READY, true), None, 5), Some(over(EndReason::NodeLost, 5)));
     assert_eq!(after(&record(stopping(EndReason::PlayerLeft), true), None, 5), Some(over(EndReason::PlayerLeft, 5)));
-    let gone = Evidence { node_gone: true, node_seen: false, instance: None, link_absent: None, now: at(1) };
+    let gone = Evidence { node_gone: true, now: at(1), ..QUIET };
     let ended = next(&record(RESERVED, false), &gone, &RULES).unwrap();
     assert_eq!(ended.state, SessionState::Ended { reason: EndReason::NodeLost, party: Party::Platform, at: at(1) });
     let silent = Evidence { node_gone: false, ..gone };
     assert_eq!(next(&record(READY, true), &silent, &RULES), None, "a node that has not reported yet has lost nothing");
+}
+
+#[test]
+fn what_a_lost_node_had_waits_for_another_one() {
+    let gone = Evidence { node_gone: true, may_recover: true, now: at(7), ..QUIET };
+    let there = running(PlayerPresence::Connected);
+    let mut playing = record(CONNECTED, true);
+    for epoch in 2..=MOST_RECOVERIES + 1 {
+        let lost = next(&playing, &gone, &RULES).unwrap();
+        assert_eq!((lost.state, lost.epoch, lost.node), (SessionState::Recovering { since: at(7) }, epoch, None));
+        assert!(!lost.observed && !lost.first_frame, "nothing of the new instance was seen");
+        assert_eq!(next(&lost, &gone, &RULES), None, "it is lost once");
+        playing = reserved(&lost, THERE, Duration::ZERO, at(8)).unwrap();
+        assert_eq!((playing.state, playing.node, playing.ends_at), (RESERVED, Some(THERE), at(10_000)));
+    }
+    // Three machines are enough.
+    assert_eq!(next(&playing, &gone, &RULES).unwrap().state, over(EndReason::NodeLost, 7));
+    // A node that was started again has forgotten what it had.
+    let again = Evidence { node_gone: false, node_seen: true, ..gone };
+    assert_eq!(next(&record(CONNECTED, true), &again, &RULES).unwrap().epoch, 2);
+    let ending = record(stopping(EndReason::Idle), true);
+    assert_eq!(next(&ending, &gone, &RULES).unwrap().state, over(EndReason::Idle, 7), "who leaves is not brought back");
+    let drained = Evidence { node_drained: true, instance: Some(&there), ..again };
+    assert_eq!(next(&record(CONNECTED, true), &drained, &RULES).unwrap().epoch, 2);
+    let alone = Evidence { may_recover: false, ..drained };
+    let stays = next(&record(CONNECTED, true), &alone, &RULES).unwrap();
+    assert_eq!((stays.state, stays.node, stays.epoch), (CONNECTED, Some(HERE), 1), "with nowhere to go it stays");
+    let offered = record(SessionState::Offered { until: at(60) }, false);
+    let waits = next(&offered, &gone, &RULES).unwrap();
+    assert_eq!((waits.state, waits.node), (SessionState::Queued { cause: WaitCause::Capacity }, None));
+}
+
+#[test]
+fn places_are_offered_taken_and_left() {
+    let (cause, length) = (WaitCause::Quota, Duration::from_secs(100));
+    let mut asked = record(SessionState::Requested, false);
+    asked.node = None;
+    let waiting = queued(&asked, cause, at(1)).unwrap();
+    assert_eq!(waiting.state, SessionState::Queued { cause });
+    assert_eq!(queued(&waiting, cause, at(2)), None);
+    let offer = offered(&waiting, HERE, at(30), at(3)).unwrap();
+    assert_eq!((offer.state, offer.node), (SessionState::Offered { until: at(30) }, Some(HERE)));
+    assert_eq!(accepted(&offer, length, at(30)), None, "too late");
+    let taken = accepted(&offer, length, at(29)).unwrap();
+    assert_eq!((taken.state, taken.ends_at), (RESERVED, at(129)), "the wait is not counted");
+    assert_eq!(accepted(&taken, length, at(29)), None);
+    assert_eq!(reserved(&taken, THERE, length, at(29)), None, "it has a place");
+    for nothing_runs in [&asked, &waiting, &offer] {
+        let left = stopped(nothing_runs, EndReason::PlayerLeft, at(4)).unwrap();
+        assert_eq!(left.state, over(EndReason::PlayerLeft, 4));
+    }
 }
 
 #[test]
@@ -150,7 +217,7 @@ fn deadlines_act_for_a_node_that_does_not() {
     check(stopping(EndReason::Idle), None, 9, None);
     check(stopping(EndReason::Idle), None, 10, Some(over(EndReason::Idle, 10)));
     for state in [RESERVED, STARTING, READY, CONNECTED, RECONNECTING] {
-        let limit = Evidence { node_gone: false, node_seen: false, instance: None, link_absent: None, now: at(10_000) };
+        let limit = Evidence { now: at(10_000), ..QUIET };
         let new = next(&record(state, true), &limit, &RULES).unwrap();
         assert_eq!(new.state, stopping(EndReason::TimeLimit), "{state:?}");
     }
@@ -163,26 +230,24 @@ fn an_idle_player_ends_the_session_and_zero_means_never() {
     assert_eq!(after(&record(CONNECTED, true), Some(&seen(900)), 6), Some(stopping(EndReason::Idle)));
     let never = Rules { idle_timeout: Duration::ZERO, ..RULES };
     let instance = seen(u32::MAX);
-    let evidence =
-        Evidence { node_gone: false, node_seen: true, instance: Some(&instance), link_absent: None, now: at(6) };
+    let evidence = Evidence { node_seen: true, instance: Some(&instance), now: at(6), ..QUIET };
     assert_eq!(next(&record(CONNECTED, true), &evidence, &never), None);
 }
 
 #[test]
 fn a_lost_link_ends_what_was_never_played_alone() {
     let check = |old: SessionState, absent: u64, expected: Option<SessionState>| {
-        let evidence = Evidence {
-            node_gone: false,
-            node_seen: false,
-            instance: None,
-            link_absent: Some(Duration::from_secs(absent)),
-            now: at(5),
-        };
+        let evidence = Evidence { link_absent: Some(Duration::from_secs(absent)), now: at(5), ..QUIET };
         assert_eq!(next(&record(old, true), &evidence, &RULES).map(|new| new.state), expected, "{old:?}");
     };
     for early in [RESERVED, STARTING, READY] {
         check(early, 19, None);
         check(early, 20, Some(stopping(EndReason::PlayerLeft)));
+    }
+    let queued = SessionState::Queued { cause: WaitCause::Capacity };
+    for waiting in [SessionState::Requested, queued, SessionState::Offered { until: at(60) }] {
+        check(waiting, 19, None);
+        check(waiting, 20, Some(over(EndReason::PlayerLeft, 5)));
     }
     check(CONNECTED, 5000, None);
     check(RECONNECTING, 5000, None);
@@ -208,15 +273,20 @@ proptest! {
     /// every session reaches an end when time passes.
     #[test]
     fn any_history_is_idempotent_and_ends(
-        steps in prop::collection::vec((any_instance(), 0_i64..40, any::<bool>(), prop::option::of(0_u64..40)), 1..40)
+        steps in prop::collection::vec(
+            (any_instance(), 0_i64..40, any::<(bool, bool, bool)>(), prop::bool::weighted(0.1), prop::option::of(0_u64..40)),
+            1..40,
+        )
     ) {
         let mut row = record(RESERVED, false);
         let mut seconds = 0;
-        for (instance, passed, node_seen, absent) in steps {
+        for (instance, passed, (node_seen, node_drained, may_recover), node_gone, absent) in steps {
             seconds += passed;
             let evidence = Evidence {
-                node_gone: false,
+                node_gone,
                 node_seen,
+                node_drained,
+                may_recover,
                 instance: instance.as_ref(),
                 link_absent: absent.map(Duration::from_secs),
                 now: at(seconds),
@@ -227,13 +297,14 @@ proptest! {
             let is_stopping = matches!(new.state, SessionState::Stopping { .. } | SessionState::Ended { .. });
             prop_assert!(is_stopping || !was_stopping, "took a stop back: {:?}", new);
             prop_assert_eq!(next(&new, &evidence, &RULES), None);
-            row = new;
+            let is_lost = matches!(new.state, SessionState::Recovering { .. });
+            prop_assert_eq!(new.epoch, row.epoch + u32::from(is_lost), "an epoch is a loss");
+            row = reserved(&new, THERE, RULES.start_timeout, at(seconds)).filter(|_| is_lost).unwrap_or(new);
         }
         let mut later = seconds;
         for _ in 0..4 {
             later += 20_000;
-            let evidence =
-                Evidence { node_gone: false, node_seen: false, instance: None, link_absent: None, now: at(later) };
+            let evidence = Evidence { now: at(later), ..QUIET };
             row = next(&row, &evidence, &RULES).unwrap_or(row);
         }
         prop_assert!(row.state.is_ended(), "stuck in {:?}", row.state);

@@ -3,6 +3,8 @@
 pub(super) mod app;
 pub(super) mod channel_change;
 pub(super) mod condemned;
+pub(super) mod join_token;
+pub(super) mod node;
 pub(super) mod placement;
 pub(super) mod player;
 pub(super) mod release;

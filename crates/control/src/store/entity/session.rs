@@ -23,13 +23,14 @@ pub struct Model {
     pub address: String,
     /// Of the table `player`; of nobody when it is null.
     pub player_id: Option<String>,
+    /// Where it is, or is to be; null while it waits.
     pub node: Option<String>,
     pub release: Option<String>,
     /// The word of the session's state.
     pub state: String,
-    /// Of `preparing`.
+    /// Of `preparing`: how far; of `queued`: the cause.
     pub stage: Option<String>,
-    /// The state's instant: of `ready`, `connected`, `reconnecting` and `ended`.
+    /// The state's instant: of `offered`, `recovering`, `ready`, `connected`, `reconnecting` and `ended`.
     pub instant: Option<i64>,
     /// Of `stopping` and `ended`.
     pub reason: Option<String>,
@@ -45,6 +46,10 @@ pub struct Model {
     /// BLAKE3 of the token.
     pub token_hash: Vec<u8>,
     pub token_expires_at: i64,
+    /// Whose quota it uses; null in rows of versions without queues.
+    pub tenant: Option<String>,
+    /// What each site said when it was placed or refused, as JSON.
+    pub explanation: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -11,6 +11,11 @@ pub struct Model {
     pub name: String,
     pub token_hash: Vec<u8>,
     pub created_at: i64,
+    /// What it may use at once; all four are null until something is set: then there is no bound.
+    pub guarantee: Option<i64>,
+    pub borrow: Option<i64>,
+    pub maximum: Option<i64>,
+    pub weight: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -64,6 +64,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
     }
     let mut settings = Settings::new(([127, 0, 0, 1], 0).into(), dir.join("data"));
     settings.games = vec![dir.join("games")];
+    settings.embedded = Some(node::ID);
     // Tests that are not about these limits do not meet them.
     settings.limits.sessions_per_player = 1000;
     settings.limits.creation_burst = 1000;
@@ -89,7 +90,7 @@ impl Plane {
         let node = ScriptedNode::spawn(node);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { stopped.await.unwrap_or_default() };
-        let running = serve(settings.clone(), link, shutdown).await.unwrap();
+        let running = serve(settings.clone(), Some(link), shutdown).await.unwrap();
         let client = Client::new(running.address());
         let plane = Self { client, node, dir, settings, running: Some((running, stop)) };
         until("the node has reported", async || plane.client.get("/healthz").await.json()["status"] == "ok").await;
@@ -100,6 +101,21 @@ impl Plane {
         self.settings.data_dir.clone()
     }
 
+    /// Copies what a killed process would leave into another directory, while this one goes on.
+    pub(crate) fn copy_to(&self, dir: &Path) -> Settings {
+        let mut settings = self.settings.clone();
+        settings.data_dir = dir.join("data");
+        std::fs::create_dir(&settings.data_dir).unwrap();
+        for entry in std::fs::read_dir(self.data_dir()).unwrap() {
+            let entry = entry.unwrap();
+            // The content store is a directory, and has nothing of sessions.
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), settings.data_dir.join(entry.file_name())).unwrap();
+            }
+        }
+        settings
+    }
+
     pub(crate) fn operator_token(&self) -> String {
         let path = self.settings.data_dir.join(control::OPERATOR_TOKEN_FILE);
         std::fs::read_to_string(path).unwrap().trim().to_owned()
@@ -107,7 +123,12 @@ impl Plane {
 
     /// A new session of `pong`: its id and its token.
     pub(crate) async fn create(&self) -> (String, String) {
-        let reply = self.client.post_json("/v1/sessions", r#"{"app": "pong"}"#).await;
+        self.create_of("pong").await
+    }
+
+    /// A new session of an app: its id and its token.
+    pub(crate) async fn create_of(&self, app: &str) -> (String, String) {
+        let reply = self.client.post_json("/v1/sessions", format!("{{\"app\": \"{app}\"}}")).await;
         assert_eq!(reply.status, 201, "{}", reply.text());
         let json = reply.json();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();

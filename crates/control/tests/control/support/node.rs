@@ -12,6 +12,9 @@ use api::session::EndReason;
 use api::streamer::StreamStatistics;
 use tokio::sync::Notify;
 
+/// The node in the same process.
+pub(crate) const ID: NodeId = NodeId::from_uuid(uuid::Uuid::from_u128(1));
+
 /// What the scripted node has and how it behaves.
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -118,7 +121,7 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                     return;
                 }
                 let observed = node.read(|script| ObservedNode {
-                    node: NodeId::from_uuid(uuid::Uuid::from_u128(1)),
+                    node: ID,
                     capacity: script.capacity,
                     refuses: script.refuses.clone(),
                     instances: script.instances.values().cloned().collect(),

@@ -1,0 +1,109 @@
+//! The fleet, for the operator: nodes and what they are used for, and what tenants may use at once.
+
+use api::fleet::{Duty, Node, NodeList, STANDARD_CLASS, TenantGrant};
+use api::id::NodeId;
+use api::node::{Capacity, NodeRefusal};
+use api::problem::{Problem, ProblemKind};
+use tracing::info;
+
+use super::access::{Caller, operator};
+use super::releases::LOCAL_SITE;
+use super::{Plane, broken, now};
+use crate::coordinator::fleet::NodeView;
+use crate::store::{NodeRecord, StoreError};
+
+/// Most sessions of a grant: more than any fleet has.
+const MOST_GRANTED: u32 = 10_000_000;
+
+impl Plane {
+    /// Takes in all nodes that are known, and the one in this process.
+    pub(crate) async fn gather(&self) -> Result<(), StoreError> {
+        if let Some(id) = self.settings.embedded {
+            let nothing = Capacity { sessions: 0, pixels_per_second: 0 };
+            let (name, site, class) = ("this machine".to_owned(), LOCAL_SITE.to_owned(), STANDARD_CLASS.to_owned());
+            let record =
+                NodeRecord { id, name, site, class, duty: Duty::Active, capacity: nothing, joined_at: now() };
+            self.store.add_node(&record).await?;
+        }
+        for record in self.store.nodes().await? {
+            self.coordinator.fleet.set(record);
+        }
+        Ok(())
+    }
+
+    /// All nodes.
+    pub(crate) async fn list_nodes(&self, caller: &Caller) -> Result<NodeList, Problem> {
+        operator(caller)?;
+        let mut nodes = Vec::new();
+        for view in self.coordinator.fleet.nodes().into_values() {
+            nodes.push(self.node_view(&view).await?);
+        }
+        nodes.sort_by_key(|node: &Node| (node.joined_at, node.id));
+        Ok(NodeList { nodes })
+    }
+
+    async fn node_view(&self, view: &NodeView) -> Result<Node, Problem> {
+        let sessions = self.store.live_sessions_of(view.record.id).await.map_err(broken)?.len();
+        Ok(Node {
+            id: view.record.id,
+            name: view.record.name.clone(),
+            site: view.record.site.clone(),
+            class: view.record.class.clone(),
+            duty: view.record.duty,
+            health: view.health,
+            refuses: view.refuses().map(refusal),
+            places: view.capacity().sessions,
+            sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+            joined_at: view.record.joined_at,
+        })
+    }
+
+    /// Changes what a node is used for.
+    pub(crate) async fn set_duty(&self, caller: &Caller, id: &str, duty: Duty) -> Result<Node, Problem> {
+        operator(caller)?;
+        let unknown = || ProblemKind::NodeUnknown.because("No node has this id.");
+        let id: NodeId = id.parse().map_err(|_no_id| unknown())?;
+        let view = self.coordinator.fleet.node(id).ok_or_else(unknown)?;
+        if view.record.duty == Duty::Retired && duty != Duty::Retired {
+            return Err(ProblemKind::NodeUnknown.because("The node is retired: let its machine join anew."));
+        }
+        if !self.store.set_node_duty(id, duty).await.map_err(broken)? {
+            return Err(unknown());
+        }
+        info!(node = %id, duty = duty.word(), "duty changed");
+        self.coordinator.fleet.set(NodeRecord { duty, ..view.record });
+        let view = self.coordinator.fleet.node(id).ok_or_else(unknown)?;
+        self.node_view(&view).await
+    }
+
+    /// Sets what a tenant may use at once.
+    pub(crate) async fn set_grant(
+        &self,
+        caller: &Caller,
+        tenant: &str,
+        grant: TenantGrant,
+    ) -> Result<TenantGrant, Problem> {
+        operator(caller)?;
+        let most = [grant.guarantee, grant.borrow, grant.maximum.unwrap_or(0), grant.weight].into_iter().max();
+        if grant.weight == 0 || most.is_some_and(|most| most > MOST_GRANTED) {
+            let detail = format!("`weight` is at least 1, and no number is above {MOST_GRANTED}.");
+            return Err(ProblemKind::InvalidRequest.because(detail));
+        }
+        if !self.store.set_grant(tenant, grant).await.map_err(broken)? {
+            let tenant: String = tenant.chars().take(60).collect();
+            return Err(ProblemKind::TenantUnknown.because(format!("No tenant is called `{tenant}`.")));
+        }
+        info!(tenant, ?grant, "grant changed");
+        self.coordinator.stir();
+        Ok(grant)
+    }
+}
+
+fn refusal(refusal: &NodeRefusal) -> String {
+    match refusal {
+        NodeRefusal::DiskFull { free_mb, needed_mb } => {
+            format!("{free_mb} MiB of its disk are free, and a session may need {needed_mb} MiB.")
+        }
+        NodeRefusal::Stopping => "It is being stopped.".to_owned(),
+    }
+}

@@ -1,0 +1,247 @@
+//! The nodes while the process lives: what each said last, whether it is well, and the way to it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use api::content::ReplicaState;
+use api::fleet::{Duty, Health};
+use api::id::{ContentId, NodeId};
+use api::node::{Capacity, NodeRefusal, ObservedInstance, ObservedNode, OfferFailure};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::OfferCommand;
+use crate::store::NodeRecord;
+
+/// A node as it is known at a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeView {
+    pub(crate) record: NodeRecord,
+    pub(crate) health: Health,
+    /// What it reported last; `None` as long as it has not.
+    pub(crate) last: Option<Arc<ObservedNode>>,
+}
+
+impl NodeView {
+    /// What it can hold, as far as it is known.
+    pub(crate) fn capacity(&self) -> Capacity {
+        self.last.as_ref().map_or(self.record.capacity, |last| last.capacity)
+    }
+
+    /// Why it takes no new session of its own.
+    pub(crate) fn refuses(&self) -> Option<&NodeRefusal> {
+        self.last.as_ref().and_then(|last| last.refuses.as_ref())
+    }
+
+    /// True when it takes new sessions, as far as there is room.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.health == Health::Alive && self.record.duty == Duty::Active && self.refuses().is_none()
+    }
+
+    /// True when it may take sessions now or soon.
+    pub(crate) fn is_of_use(&self) -> bool {
+        self.health != Health::Lost && self.record.duty == Duty::Active
+    }
+
+    /// What it said of an instance of this epoch: a report of another one is about something that is not the session's any more.
+    pub(crate) fn instance(&self, id: api::id::InstanceId, epoch: u32) -> Option<&ObservedInstance> {
+        let mut instances = self.last.as_ref()?.instances.iter();
+        instances.find(|instance| instance.instance == id && instance.epoch == epoch)
+    }
+
+    fn replica(&self, content: &ContentId) -> Option<&ReplicaState> {
+        let replicas = &self.last.as_ref()?.replicas;
+        replicas.iter().find(|one| one.content == *content).map(|one| &one.state)
+    }
+}
+
+/// All nodes at a moment.
+pub(crate) type Nodes = BTreeMap<NodeId, NodeView>;
+
+/// What a release is doing on a site, by what its nodes say: the one that is furthest from good.
+pub(crate) fn replica_at(nodes: &Nodes, site: &str, content: &ContentId) -> ReplicaState {
+    let rank = |state: &ReplicaState| match state {
+        ReplicaState::Present { .. } => 0,
+        ReplicaState::Evicting => 1,
+        ReplicaState::Absent => 2,
+        ReplicaState::Verifying { .. } => 3,
+        ReplicaState::Replicating { .. } => 4,
+        ReplicaState::Failed { .. } => 5,
+        ReplicaState::Corrupt { .. } => 6,
+    };
+    let here = nodes.values().filter(|node| node.record.site == site && node.health == Health::Alive);
+    let states = here.map(|node| node.replica(content).cloned().unwrap_or(ReplicaState::Absent));
+    states.max_by_key(rank).unwrap_or(ReplicaState::Absent)
+}
+
+/// The way to a node.
+#[derive(Clone, Debug)]
+struct Way {
+    offers: mpsc::Sender<OfferCommand>,
+    /// Told apart from the one before it when a node connects again.
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    view: NodeView,
+    wanted: Arc<Notify>,
+    way: Option<Way>,
+    /// Since when it is not heard of.
+    silent_since: Option<Instant>,
+}
+
+/// The nodes.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    nodes: Mutex<BTreeMap<NodeId, Entry>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Self {
+        Self { nodes: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Entry>> {
+        // No code between lock and unlock can panic halfway through a change.
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Sees that something changed.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Takes in a node, or what the operator changed of one.
+    pub(crate) fn set(&self, record: NodeRecord) {
+        let mut nodes = self.lock();
+        match nodes.get_mut(&record.id) {
+            Some(entry) => entry.view.record = record,
+            None => {
+                let silent_since = Some(Instant::now());
+                let view = NodeView { health: Health::Awaited, last: None, record };
+                let id = view.record.id;
+                nodes.insert(id, Entry { view, wanted: Arc::default(), way: None, silent_since });
+            }
+        }
+        drop(nodes);
+        self.changed();
+    }
+
+    /// All nodes as they are.
+    pub(crate) fn nodes(&self) -> Nodes {
+        self.lock().iter().map(|(id, entry)| (*id, entry.view.clone())).collect()
+    }
+
+    /// One node as it is.
+    pub(crate) fn node(&self, id: NodeId) -> Option<NodeView> {
+        self.lock().get(&id).map(|entry| entry.view.clone())
+    }
+
+    /// A node connected. `None` when it is none of the fleet's.
+    pub(super) fn connect(&self, id: NodeId, offers: mpsc::Sender<OfferCommand>) -> Option<(Arc<Notify>, u64)> {
+        let mut nodes = self.lock();
+        let entry = nodes.get_mut(&id).filter(|entry| entry.view.record.duty != Duty::Retired)?;
+        let number = entry.way.as_ref().map_or(0, |way| way.number) + 1;
+        entry.way = Some(Way { offers, number });
+        // Waits of the connection before it hear nothing any more.
+        entry.wanted = Arc::default();
+        Some((Arc::clone(&entry.wanted), number))
+    }
+
+    /// A node's connection is closed. Says whether it was its newest one.
+    pub(super) fn disconnect(&self, id: NodeId, number: u64) -> bool {
+        let mut nodes = self.lock();
+        let Some(entry) = nodes.get_mut(&id) else { return false };
+        if entry.way.as_ref().is_none_or(|way| way.number != number) {
+            return false;
+        }
+        entry.way = None;
+        true
+    }
+
+    /// A node reported.
+    pub(super) fn observe(&self, id: NodeId, number: u64, observed: ObservedNode) {
+        let mut nodes = self.lock();
+        let Some(entry) = nodes.get_mut(&id) else { return };
+        if entry.way.as_ref().is_none_or(|way| way.number != number) {
+            return;
+        }
+        entry.silent_since = None;
+        let is_new = entry.view.last.as_deref() != Some(&observed) || entry.view.health != Health::Alive;
+        if is_new {
+            entry.view.last = Some(Arc::new(observed));
+            entry.view.health = Health::Alive;
+            drop(nodes);
+            self.changed();
+        }
+    }
+
+    /// A node was not heard of in time, or is heard of again.
+    pub(super) fn set_silent(&self, id: NodeId, is_silent: bool) {
+        let mut nodes = self.lock();
+        let Some(entry) = nodes.get_mut(&id) else { return };
+        let health = match (entry.view.health, is_silent) {
+            (Health::Alive, true) => {
+                entry.silent_since = Some(Instant::now());
+                Health::Suspect
+            }
+            (Health::Suspect, false) if entry.way.is_some() => {
+                entry.silent_since = None;
+                Health::Alive
+            }
+            (health, _) => health,
+        };
+        if health != entry.view.health {
+            entry.view.health = health;
+            drop(nodes);
+            self.changed();
+        }
+    }
+
+    /// A node is gone, for certain.
+    pub(crate) fn set_lost(&self, id: NodeId) {
+        let mut nodes = self.lock();
+        let Some(entry) = nodes.get_mut(&id) else { return };
+        if entry.view.health != Health::Lost {
+            entry.view.health = Health::Lost;
+            drop(nodes);
+            self.changed();
+        }
+    }
+
+    /// Nodes of which nothing is heard, and for how long.
+    pub(crate) fn silent(&self) -> Vec<(NodeView, Duration)> {
+        let nodes = self.lock();
+        let silent = nodes.values().filter(|entry| !matches!(entry.view.health, Health::Alive | Health::Lost));
+        silent.filter_map(|entry| Some((entry.view.clone(), entry.silent_since?.elapsed()))).collect()
+    }
+
+    /// What shall be on a node has changed: it is told at once.
+    pub(crate) fn want(&self, id: NodeId) {
+        if let Some(entry) = self.lock().get(&id) {
+            entry.wanted.notify_one();
+        }
+    }
+
+    /// The same of all nodes.
+    pub(crate) fn want_all(&self) {
+        for entry in self.lock().values() {
+            entry.wanted.notify_one();
+        }
+    }
+
+    /// Hands an offer to a node. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// The node is not connected.
+    pub(crate) async fn send_offer(&self, node: NodeId, offer: OfferCommand) -> Result<(), OfferFailure> {
+        let way = self.lock().get(&node).and_then(|entry| entry.way.clone()).ok_or(OfferFailure::Gone)?;
+        way.offers.send(offer).await.map_err(|_closed| OfferFailure::Gone)
+    }
+}

@@ -1,0 +1,413 @@
+//! Gives sessions their places: the database and the nodes on one side, the pure `scheduler` on the other.
+//!
+//! Level-triggered: each time it is shown all sessions that live and all nodes, brings the scheduler up to that, and says what rows have to
+//! become. What could not be written is said again the next time; a process that begins anew comes to the same state.
+//! Deliberately absent: the database, waiting.
+
+mod numbers;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use api::clock::UtcTime;
+use api::fleet::{Duty, Health, TenantGrant};
+use api::id::{ContentId, NodeId, SessionId};
+use api::node::Capacity;
+use api::content::ReplicaState;
+use api::rest::{QueuePlace, SiteVerdict};
+use api::session::{EndReason, SessionState, WaitCause};
+use api::spec::StreamSpec;
+use scheduler::{
+    ClassId, Decision, Event, NodeState, Presence, Priority, ReleaseId, Request, Resources, Scheduler, Settings, SiteId,
+    SiteSettings, TenantId, WaitReason,
+};
+
+use self::numbers::{Numbers, grant};
+use crate::coordinator::fleet::{NodeView, Nodes, replica_at};
+use crate::store::SessionRecord;
+
+/// Longest way that is playable, there and back. Clients do not measure the way yet: every site counts as equally far.
+const MOST_ROUND_TRIP: Duration = Duration::from_millis(250);
+
+/// What has to become of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// It waits.
+    Queue { session: SessionId, cause: WaitCause },
+    /// A place is kept for it.
+    Offer { session: SessionId, node: NodeId, until: UtcTime, why: Vec<SiteVerdict> },
+    /// The place is its.
+    Reserve { session: SessionId, node: NodeId, why: Vec<SiteVerdict> },
+    /// It gets none.
+    End { session: SessionId, reason: EndReason, why: Vec<SiteVerdict> },
+}
+
+/// What a session plays, as far as its place depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Played {
+    /// Of a release; `None` for a directory.
+    pub(crate) content: Option<ContentId>,
+    /// The only site that has it; `None` = all may.
+    pub(crate) site: Option<String>,
+}
+
+/// Everything that is shown.
+pub(crate) struct Shown<'a> {
+    pub(crate) now: UtcTime,
+    /// In the order of their ids, which is that of their coming.
+    pub(crate) live: &'a [SessionRecord],
+    pub(crate) nodes: &'a Nodes,
+    pub(crate) grants: &'a BTreeMap<String, TenantGrant>,
+    /// What a session plays.
+    pub(crate) played: &'a dyn Fn(&SessionRecord) -> Played,
+    /// How long a session waits at most.
+    pub(crate) patience: Duration,
+}
+
+/// What it answers.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) acts: Vec<Act>,
+    /// How each wait stands.
+    pub(crate) waits: Vec<(SessionId, QueuePlace)>,
+}
+
+/// The names of hardware classes.
+type ClassName = String;
+
+/// Drives the scheduler.
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    scheduler: Scheduler,
+    /// The scheduler's time is counted from here.
+    began: UtcTime,
+    sites: Numbers<String>,
+    classes: Numbers<ClassName>,
+    tenants: Numbers<String>,
+    /// Of a release its content, of a directory the app's name.
+    releases: Numbers<String>,
+    nodes: Numbers<NodeId>,
+    sessions: Numbers<SessionId>,
+    /// Which epoch of a session the scheduler knows.
+    epochs: BTreeMap<SessionId, u32>,
+    /// What was told, so that only changes are told.
+    told_nodes: BTreeMap<NodeId, (Capacity, NodeState)>,
+    told_grants: BTreeMap<String, scheduler::Grant>,
+    told_presence: BTreeMap<(SiteId, ReleaseId), Presence>,
+    contents: BTreeMap<ReleaseId, Option<ContentId>>,
+}
+
+impl Dispatcher {
+    /// One that knows nothing yet. Offers last so long.
+    pub(crate) fn new(now: UtcTime, offer: Duration) -> Self {
+        Self {
+            scheduler: Scheduler::new(Settings { offer, ..Settings::default() }),
+            began: now,
+            sites: Numbers::default(),
+            classes: Numbers::default(),
+            tenants: Numbers::default(),
+            releases: Numbers::default(),
+            nodes: Numbers::default(),
+            sessions: Numbers::default(),
+            epochs: BTreeMap::new(),
+            told_nodes: BTreeMap::new(),
+            told_grants: BTreeMap::new(),
+            told_presence: BTreeMap::new(),
+            contents: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at everything.
+    pub(crate) fn look(&mut self, shown: &Shown<'_>) -> Said {
+        let now = self.time(shown.now);
+        let mut said = Said::default();
+        self.forget_ended(now, shown);
+        self.tell_nodes(now, shown.nodes);
+        self.number(now, shown);
+        self.tell_presence(now, shown.nodes);
+        self.adopt(now, shown);
+        let refused = self.ask(now, shown);
+        self.scheduler.tick(now);
+        let mut lapsed = self.hear(shown);
+        said.acts.extend(refused);
+        said.acts.append(&mut lapsed);
+        self.compare(shown, &mut said);
+        said
+    }
+
+    fn time(&self, at: UtcTime) -> Duration {
+        at.since(self.began)
+    }
+
+    fn session(&self, id: SessionId) -> Option<scheduler::SessionId> {
+        self.sessions.known(&id).map(|number| scheduler::SessionId(number as u64))
+    }
+
+    fn knows(&self, record: &SessionRecord) -> bool {
+        self.session(record.id).is_some_and(|session| self.scheduler.knows(session))
+    }
+
+    /// What lives no more makes room.
+    fn forget_ended(&mut self, now: Duration, shown: &Shown<'_>) {
+        let live: BTreeSet<SessionId> = shown.live.iter().map(|record| record.id).collect();
+        let gone: Vec<SessionId> = self.epochs.keys().filter(|id| !live.contains(id)).copied().collect();
+        for id in gone {
+            self.epochs.remove(&id);
+            if let Some(session) = self.session(id) {
+                self.scheduler.end(now, session);
+            }
+        }
+    }
+
+    fn tell_nodes(&mut self, now: Duration, nodes: &Nodes) {
+        for (id, view) in nodes {
+            let capacity = view.capacity();
+            let state = state(view);
+            let known = self.told_nodes.get(id).copied();
+            if known == Some((capacity, state)) {
+                continue;
+            }
+            self.told_nodes.insert(*id, (capacity, state));
+            if known.is_none() {
+                self.add_node(now, *id, view, capacity);
+            }
+            let Some(number) = self.nodes.known(id) else { continue };
+            let node = scheduler::NodeId(small(number));
+            if known.is_some_and(|(before, _)| before != capacity) {
+                self.scheduler.set_node_capacity(now, node, resources(capacity));
+            }
+            if known.map_or(NodeState::Ready, |(_, before)| before) != state {
+                self.scheduler.set_node_state(now, node, state);
+            }
+        }
+    }
+
+    fn add_node(&mut self, now: Duration, id: NodeId, view: &NodeView, capacity: Capacity) {
+        let (site, is_new) = self.sites.of(&view.record.site);
+        if is_new {
+            self.scheduler.add_site(SiteSettings::default());
+        }
+        let (class, _) = self.classes.of(&view.record.class);
+        self.scheduler.add_node(now, SiteId(small(site)), class_id(class), resources(capacity));
+        self.nodes.of(&id);
+    }
+
+    /// Meets tenants and releases before anybody asks for them.
+    fn number(&mut self, now: Duration, shown: &Shown<'_>) {
+        for record in shown.live.iter().filter(|record| !self.epochs.contains_key(&record.id)) {
+            self.tenants.of(&record.tenant);
+            let played = (shown.played)(record);
+            let (release, _) = self.releases.of(&release_name(record, &played));
+            self.contents.insert(ReleaseId(small(release)), played.content);
+        }
+        for (number, tenant) in self.tenants.names().to_vec().into_iter().enumerate() {
+            let grant = grant(shown.grants.get(&tenant));
+            if self.told_grants.get(&tenant) != Some(&grant) {
+                self.scheduler.set_grant(now, TenantId(small(number)), grant);
+                self.told_grants.insert(tenant, grant);
+            }
+        }
+    }
+
+    fn tell_presence(&mut self, now: Duration, nodes: &Nodes) {
+        for (number, name) in self.sites.names().to_vec().iter().enumerate() {
+            for (release, content) in &self.contents {
+                let presence = match content.as_ref().map(|content| replica_at(nodes, name, content)) {
+                    None | Some(ReplicaState::Present { .. }) => Presence::Present,
+                    Some(_) => Presence::Fetchable,
+                };
+                let key = (SiteId(small(number)), *release);
+                if self.told_presence.get(&key) != Some(&presence) {
+                    self.told_presence.insert(key, presence);
+                    self.scheduler.set_presence(now, key.0, key.1, Some(presence));
+                }
+            }
+        }
+    }
+
+    /// What has a node is counted there; what has lost it goes before all others.
+    fn adopt(&mut self, now: Duration, shown: &Shown<'_>) {
+        for record in shown.live {
+            match (record.node.and_then(|id| self.nodes.known(&id)), record.state) {
+                (Some(node), state) if !self.knows(record) => {
+                    let offered_until = match state {
+                        SessionState::Offered { until } => Some(self.time(until)),
+                        _ => None,
+                    };
+                    let (session, request) = self.request(record, shown);
+                    self.scheduler.adopt(now, session, request, scheduler::NodeId(small(node)), offered_until);
+                }
+                (Some(_), SessionState::Offered { .. }) => {}
+                (Some(_), _) => {
+                    // Its player took what was offered.
+                    if let Some(session) = self.session(record.id) {
+                        self.scheduler.accept(session);
+                    }
+                }
+                (None, _) => {}
+            }
+        }
+        for record in shown.live.iter().filter(|record| matches!(record.state, SessionState::Recovering { .. })) {
+            let known = self.epochs.get(&record.id).copied();
+            if known == Some(record.epoch) && self.knows(record) {
+                continue;
+            }
+            let (session, request) = self.request(record, shown);
+            if self.scheduler.node_of(session).is_some() {
+                self.scheduler.recover(now, session);
+            } else {
+                self.scheduler.adopt_lost(now, session, request);
+            }
+        }
+    }
+
+    /// Those who have no place ask for one, in the order in which they came.
+    fn ask(&mut self, now: Duration, shown: &Shown<'_>) -> Vec<Act> {
+        let mut refused = Vec::new();
+        for record in shown.live {
+            let asks = matches!(record.state, SessionState::Requested | SessionState::Queued { .. });
+            if !asks || self.knows(record) {
+                continue;
+            }
+            let (session, request) = self.request(record, shown);
+            if let Decision::Refused { why, .. } = self.scheduler.ask(now, session, request) {
+                let why = self.verdicts(&why);
+                refused.push(Act::End { session: record.id, reason: EndReason::NoPlace, why });
+            }
+        }
+        refused
+    }
+
+    /// The number of a session, and what it asks for. Notes that the scheduler knows it.
+    fn request(&mut self, record: &SessionRecord, shown: &Shown<'_>) -> (scheduler::SessionId, Request) {
+        let (number, _) = self.sessions.of(&record.id);
+        self.epochs.insert(record.id, record.epoch);
+        let played = (shown.played)(record);
+        let (tenant, _) = self.tenants.of(&record.tenant);
+        let (release, _) = self.releases.of(&release_name(record, &played));
+        // There is one class until apps name theirs; what nothing has is refused by every site.
+        let (class, _) = self.classes.of(&api::fleet::STANDARD_CLASS.to_owned());
+        let sites = played.site.map(|site| self.sites.known(&site).map(|number| SiteId(small(number))));
+        let request = Request {
+            tenant: TenantId(small(tenant)),
+            release: ReleaseId(small(release)),
+            class: class_id(class),
+            resources: need(record.spec),
+            priority: Priority::default(),
+            is_trial: false,
+            probes: Vec::new(),
+            sites: sites.map(|site| site.into_iter().collect()),
+            most_round_trip: MOST_ROUND_TRIP,
+            patience: shown.patience.saturating_sub(shown.now.since(record.created_at)),
+        };
+        (scheduler::SessionId(number as u64), request)
+    }
+
+    /// What the scheduler gave up. What it gave is compared below, so that nothing is lost when it cannot be written.
+    fn hear(&mut self, shown: &Shown<'_>) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for event in self.scheduler.take_events() {
+            let (number, lapsed) = match event {
+                Event::GaveUp { session } => (session, false),
+                Event::OfferLapsed { session } => (session, true),
+                // There are no trials yet; a placement is seen where it is compared.
+                Event::Placed { .. } | Event::Warned { .. } | Event::Reprieved { .. } | Event::MustEnd { .. } => continue,
+            };
+            let Some(id) = usize::try_from(number.0).ok().and_then(|number| self.sessions.name(number).copied()) else {
+                continue;
+            };
+            self.epochs.remove(&id);
+            let was_playing = shown.live.iter().any(|record| {
+                record.id == id && matches!(record.state, SessionState::Recovering { .. })
+            });
+            let reason = match (lapsed, was_playing) {
+                (_, true) => EndReason::NodeLost,
+                (true, false) => EndReason::OfferLapsed,
+                (false, false) => EndReason::QueueTimeout,
+            };
+            acts.push(Act::End { session: id, reason, why: Vec::new() });
+        }
+        acts
+    }
+
+    /// What rows have to become, and how waits stand.
+    fn compare(&mut self, shown: &Shown<'_>, said: &mut Said) {
+        for record in shown.live {
+            let waits = matches!(
+                record.state,
+                SessionState::Requested | SessionState::Queued { .. } | SessionState::Recovering { .. }
+            );
+            let Some(session) = self.session(record.id).filter(|_| waits) else { continue };
+            if let Some(node) = self.scheduler.node_of(session) {
+                self.placed(record, session, node, said);
+            } else if let Some(waiting) = self.scheduler.waiting(session) {
+                let cause = match waiting.reason {
+                    WaitReason::Quota { .. } => WaitCause::Quota,
+                    WaitReason::Capacity => WaitCause::Capacity,
+                };
+                let lost = matches!(record.state, SessionState::Recovering { .. });
+                if !lost && record.state != (SessionState::Queued { cause }) {
+                    said.acts.push(Act::Queue { session: record.id, cause });
+                }
+                let sites = self.verdicts(&self.scheduler.explain(session));
+                said.waits.push((record.id, view::place(&waiting, sites)));
+            }
+        }
+    }
+
+    fn placed(&mut self, record: &SessionRecord, session: scheduler::SessionId, node: scheduler::NodeId, said: &mut Said) {
+        let Some(id) = self.nodes.name(node.0 as usize).copied() else { return };
+        let why = self.chosen(node);
+        let session_id = record.id;
+        match (self.scheduler.offered_until(session), record.state) {
+            (Some(until), SessionState::Requested | SessionState::Queued { .. }) => {
+                let until = self.began.plus(until);
+                said.acts.push(Act::Offer { session: session_id, node: id, until, why });
+            }
+            // Who was thrown out of his game need not be asked whether he wants it back.
+            (Some(_), _) => {
+                self.scheduler.accept(session);
+                said.acts.push(Act::Reserve { session: session_id, node: id, why });
+            }
+            (None, _) => said.acts.push(Act::Reserve { session: session_id, node: id, why }),
+        }
+    }
+}
+
+/// Why a node takes sessions or not.
+fn state(view: &NodeView) -> NodeState {
+    match (view.record.duty, view.health) {
+        (_, Health::Lost) | (Duty::Retired, _) => NodeState::Lost,
+        (_, Health::Suspect | Health::Awaited) => NodeState::Suspect,
+        (Duty::Cordoned | Duty::Draining, Health::Alive) => NodeState::Cordoned,
+        (Duty::Active, Health::Alive) if view.refuses().is_some() => NodeState::Cordoned,
+        (Duty::Active, Health::Alive) => NodeState::Ready,
+    }
+}
+
+fn resources(capacity: Capacity) -> Resources {
+    Resources {
+        sessions: capacity.sessions,
+        encoder_kpixels: u32::try_from(capacity.pixels_per_second / 1000).unwrap_or(u32::MAX),
+        ..Resources::default()
+    }
+}
+
+/// What a session of this spec takes. A thousand of pixels that is begun counts as one.
+fn need(spec: StreamSpec) -> Resources {
+    let encoder_kpixels = u32::try_from(spec.pixels_per_second().div_ceil(1000)).unwrap_or(u32::MAX);
+    Resources { sessions: 1, encoder_kpixels, ..Resources::default() }
+}
+
+fn release_name(record: &SessionRecord, played: &Played) -> String {
+    played.content.as_ref().map_or_else(|| format!("directory {}", record.app), |content| content.as_str().to_owned())
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn class_id(number: usize) -> ClassId {
+    ClassId(u16::try_from(number).unwrap_or(u16::MAX))
+}

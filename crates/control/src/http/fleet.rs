@@ -1,0 +1,93 @@
+//! The fleet, for the operator.
+
+use api::fleet::{Node, NodeList, Placement, SetDuty, TenantGrant};
+use api::id::{NodeId, SessionId};
+use api::problem::Problem;
+use api::rest::Session;
+use axum::extract::State;
+
+use super::Edge;
+use super::extract::{JsonIn, JsonOut, Params};
+use super::problem::Refusal;
+use crate::app::access::{Caller, own_session};
+
+/// All nodes, the oldest first.
+#[utoipa::path(get, path = "/v1/nodes", operation_id = "list_nodes", tag = "fleet",
+    security(("operator_token" = [])),
+    responses(
+        (status = 200, description = "The nodes.", body = NodeList),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn nodes(State(edge): State<Edge>, caller: Caller) -> Result<JsonOut<NodeList>, Refusal> {
+    Ok(JsonOut(edge.plane.list_nodes(&caller).await?))
+}
+
+/// Changes what a node is used for: cordon, drain, retire, or take back.
+#[utoipa::path(put, path = "/v1/nodes/{id}/duty", operation_id = "set_duty", tag = "fleet",
+    params(("id" = NodeId, Path, description = "The node's id.")),
+    request_body = SetDuty,
+    security(("operator_token" = [])),
+    responses(
+        (status = 200, description = "The node as it is now.", body = Node),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn set_duty(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Params(id): Params<String>,
+    JsonIn(request): JsonIn<SetDuty>,
+) -> Result<JsonOut<Node>, Refusal> {
+    Ok(JsonOut(edge.plane.set_duty(&caller, &id, request.duty).await?))
+}
+
+/// Sets what a tenant may use at once, on all sites together. Sessions that it has already go on.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/grant", operation_id = "set_grant", tag = "fleet",
+    params(("tenant" = String, Path, description = "The tenant's name.")),
+    request_body = TenantGrant,
+    security(("operator_token" = [])),
+    responses(
+        (status = 200, description = "What it may use from now on.", body = TenantGrant),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn set_grant(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Params(tenant): Params<String>,
+    JsonIn(request): JsonIn<TenantGrant>,
+) -> Result<JsonOut<TenantGrant>, Refusal> {
+    Ok(JsonOut(edge.plane.set_grant(&caller, &tenant, request).await?))
+}
+
+/// Where a session is, or how its wait stands, and what each site said.
+#[utoipa::path(get, path = "/v1/sessions/{id}/placement", operation_id = "session_placement", tag = "sessions",
+    params(("id" = SessionId, Path, description = "The session's id.")),
+    security(("session_token" = []), ("operator_token" = [])),
+    responses(
+        (status = 200, description = "Its place.", body = Placement),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn placement(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Params(id): Params<String>,
+) -> Result<JsonOut<Placement>, Refusal> {
+    let record = edge.plane.session_for(caller, &id).await?;
+    Ok(JsonOut(edge.plane.placement(&record)))
+}
+
+/// Takes the place that is offered to a session that waited. Changes nothing in other states.
+#[utoipa::path(post, path = "/v1/sessions/{id}/accept", operation_id = "accept_offer", tag = "sessions",
+    params(("id" = SessionId, Path, description = "The session's id.")),
+    security(("session_token" = [])),
+    responses(
+        (status = 200, description = "The session as it is now.", body = Session),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn accept(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Params(id): Params<String>,
+) -> Result<JsonOut<Session>, Refusal> {
+    let record = own_session(caller, &id)?;
+    Ok(JsonOut(edge.plane.accept_offer(record.id).await?))
+}

@@ -1,0 +1,146 @@
+//! Nodes, and the tokens by which they join, in the database.
+
+use api::clock::UtcTime;
+use api::fleet::Duty;
+use api::id::NodeId;
+use api::node::Capacity;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
+
+use super::entity::node::{Column, Entity, Model};
+use super::entity::join_token;
+use super::{Store, StoreError};
+
+/// A node with everything that has to survive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeRecord {
+    pub(crate) id: NodeId,
+    pub(crate) name: String,
+    pub(crate) site: String,
+    pub(crate) class: String,
+    pub(crate) duty: Duty,
+    /// What it said last that it can hold.
+    pub(crate) capacity: Capacity,
+    pub(crate) joined_at: UtcTime,
+}
+
+/// Where a token lets a node join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JoinPlace {
+    pub(crate) site: String,
+    pub(crate) class: String,
+}
+
+impl Store {
+    /// All nodes, the oldest first.
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        let rows = Entity::find().order_by_asc(Column::JoinedAt).order_by_asc(Column::Id).all(&self.read).await?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// Adds a node, unless it is known.
+    pub(crate) async fn add_node(&self, record: &NodeRecord) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        if Entity::find_by_id(record.id.to_string()).one(&transaction).await?.is_none() {
+            to_row(record).into_active_model().insert(&transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Notes what a node can hold.
+    pub(crate) async fn set_node_capacity(&self, id: NodeId, capacity: Capacity) -> Result<(), StoreError> {
+        Entity::update_many()
+            .col_expr(Column::Sessions, Expr::val(i64::from(capacity.sessions)))
+            .col_expr(Column::PixelsPerSecond, Expr::val(large(capacity.pixels_per_second)))
+            .filter(Column::Id.eq(id.to_string()))
+            .exec(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Changes what a node is used for; false when there is none.
+    pub(crate) async fn set_node_duty(&self, id: NodeId, duty: Duty) -> Result<bool, StoreError> {
+        let update = Entity::update_many().col_expr(Column::Duty, Expr::val(duty.word()));
+        Ok(update.filter(Column::Id.eq(id.to_string())).exec(&self.write).await?.rows_affected > 0)
+    }
+
+    /// Adds a token.
+    pub(crate) async fn add_join_token(
+        &self,
+        hash: [u8; 32],
+        place: &JoinPlace,
+        at: UtcTime,
+        expires_at: UtcTime,
+    ) -> Result<(), StoreError> {
+        let row = join_token::Model {
+            secret_hash: hash.to_vec(),
+            site: place.site.clone(),
+            class: place.class.clone(),
+            created_at: at.unix_ms(),
+            expires_at: expires_at.unix_ms(),
+        };
+        row.into_active_model().insert(&self.write).await?;
+        Ok(())
+    }
+
+    /// Uses a token up: a node joins by it, once. `None` when there is none, or its time is over.
+    pub(crate) async fn join(
+        &self,
+        hash: [u8; 32],
+        at: UtcTime,
+        node: impl FnOnce(JoinPlace) -> NodeRecord,
+    ) -> Result<Option<NodeRecord>, StoreError> {
+        let transaction = self.begin().await?;
+        let row = join_token::Entity::find_by_id(hash.to_vec()).one(&transaction).await?;
+        let Some(row) = row.filter(|row| row.expires_at > at.unix_ms()) else {
+            transaction.rollback().await?;
+            return Ok(None);
+        };
+        join_token::Entity::delete_by_id(hash.to_vec()).exec(&transaction).await?;
+        let record = node(JoinPlace { site: row.site, class: row.class });
+        to_row(&record).into_active_model().insert(&transaction).await?;
+        transaction.commit().await?;
+        Ok(Some(record))
+    }
+
+    /// Forgets tokens whose time is over.
+    pub(crate) async fn forget_join_tokens(&self, at: UtcTime) -> Result<(), StoreError> {
+        let over = join_token::Column::ExpiresAt.lte(at.unix_ms());
+        join_token::Entity::delete_many().filter(over).exec(&self.write).await?;
+        Ok(())
+    }
+}
+
+fn large(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn to_row(record: &NodeRecord) -> Model {
+    Model {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        site: record.site.clone(),
+        class: record.class.clone(),
+        duty: record.duty.word().to_owned(),
+        sessions: i64::from(record.capacity.sessions),
+        pixels_per_second: large(record.capacity.pixels_per_second),
+        joined_at: record.joined_at.unix_ms(),
+    }
+}
+
+fn from_row(row: Model) -> Result<NodeRecord, StoreError> {
+    let unreadable = |column| StoreError::Unreadable { id: row.id.clone(), column };
+    Ok(NodeRecord {
+        id: row.id.parse().map_err(|_no_id| unreadable("id"))?,
+        name: row.name.clone(),
+        site: row.site.clone(),
+        class: row.class.clone(),
+        duty: Duty::from_word(&row.duty).ok_or_else(|| unreadable("duty"))?,
+        capacity: Capacity {
+            sessions: u32::try_from(row.sessions).map_err(|_range| unreadable("sessions"))?,
+            pixels_per_second: u64::try_from(row.pixels_per_second).map_err(|_range| unreadable("pixels_per_second"))?,
+        },
+        joined_at: UtcTime::from_unix_ms(row.joined_at),
+    })
+}
