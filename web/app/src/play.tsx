@@ -150,6 +150,16 @@ function Play({ app, spec, resizable, start, onOutcome, onCancel }: PlayProps) {
   }, [start, app, spec, resizable, onOutcome]);
 
   useEffect(() => {
+    if (state !== "queued" && state !== "offered") return;
+    // Seen in the tab of somebody who reads something else meanwhile.
+    const before = document.title;
+    document.title = state === "offered" ? `Your turn: ${app.title}` : `Waiting: ${app.title}`;
+    return () => {
+      document.title = before;
+    };
+  }, [state, app.title]);
+
+  useEffect(() => {
     // Going back in the history leaves the game; reloading does not.
     const leave = (): void => player?.leave();
     window.addEventListener("popstate", leave);

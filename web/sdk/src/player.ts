@@ -213,6 +213,11 @@ class SessionPlayer implements Player {
     this.#disposers.add(releaseOnBlur(root, this.#input), this.#touchControlsOnTouch(root, profile));
     this.#statistics = this.#figures(NO_FRAMES, null);
     this.#startTimers();
+    const seen = (): void => {
+      if (this.#state.name === "offered") this.#acceptWhenSeen();
+    };
+    document.addEventListener("visibilitychange", seen);
+    this.#disposers.add(() => document.removeEventListener("visibilitychange", seen));
     options.signal?.addEventListener("abort", () => this.dispose(), { once: true });
     this.#step({ type: "start" });
     root.focus({ preventScroll: true });
@@ -556,6 +561,10 @@ class SessionPlayer implements Player {
 
   focus(): void {
     this.#view.root.focus({ preventScroll: true });
+  }
+
+  accept(): void {
+    this.#step({ type: "accept" });
   }
 
   leave(): void {

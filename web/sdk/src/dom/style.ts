@@ -15,6 +15,9 @@ const CSS = `
   border-top-color: var(--kite-accent, #6ea8ff); animation: kite-turn .9s linear infinite; }
 @keyframes kite-turn { to { rotate: 1turn; } }
 @media (prefers-reduced-motion: reduce) { .kite-spinner { animation-duration: 3s; } }
+.kite-screen p.kite-queue-place { font-size: 72px; line-height: 1; font-weight: 650; color: inherit; font-variant-numeric: tabular-nums; }
+.kite-accept { min-height: 48px; padding: 0 28px; border: 0; border-radius: 12px; font: inherit; font-weight: 600; cursor: pointer;
+  background: var(--kite-accent, #6ea8ff); color: #0b0e16; }
 .kite-hint { position: absolute; left: 50%; bottom: 8%; translate: -50% 0; padding: 8px 16px; border-radius: 999px;
   background: rgb(8 10 16 / .78); pointer-events: none; white-space: nowrap; }
 .kite-hint[hidden], .kite-statistics[hidden] { display: none; }

@@ -195,6 +195,16 @@ export class Api {
     await this.#request(sessionPath(id), { method: "DELETE", headers: bearer(token), keepalive: true }, undefined);
   }
 
+  /** Takes the place that is offered. @throws ApiError */
+  async accept(id: string, token: string): Promise<Session> {
+    const response = await this.#request(
+      `${sessionPath(id)}/accept`,
+      { method: "POST", headers: bearer(token) },
+      undefined,
+    );
+    return (await response.json()) as Session;
+  }
+
   /** WHEP: the offer in, the answer out. @throws ApiError */
   async offer(path: string, token: string, sdp: string, signal?: AbortSignal): Promise<Answer> {
     const init = { method: "POST", headers: { ...bearer(token), "content-type": "application/sdp" }, body: sdp };

@@ -209,6 +209,40 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/nodes": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** All nodes, the oldest first. */
+        readonly get: operations["list_nodes"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/nodes/{id}/duty": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        /** Changes what a node is used for: cordon, drain, retire, or take back. */
+        readonly put: operations["set_duty"];
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/players": {
         readonly parameters: {
             readonly query?: never;
@@ -424,6 +458,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/sessions/{id}/accept": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Takes the place that is offered to a session that waited. Changes nothing in other states. */
+        readonly post: operations["accept_offer"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/sessions/{id}/link": {
         readonly parameters: {
             readonly query?: never;
@@ -437,6 +488,23 @@ export interface paths {
          *     Losing the link ends no session that is being played.
          */
         readonly get: operations["link"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/sessions/{id}/placement": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Where a session is, or how its wait stands, and what each site said. */
+        readonly get: operations["session_placement"];
         readonly put?: never;
         readonly post?: never;
         readonly delete?: never;
@@ -510,6 +578,23 @@ export interface paths {
         readonly put?: never;
         /** Makes a tenant. The answer holds the tenant's token, once. */
         readonly post: operations["create_tenant"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/tenants/{tenant}/grant": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        /** Sets what a tenant may use at once, on all sites together. Sessions that it has already go on. */
+        readonly put: operations["set_grant"];
+        readonly post?: never;
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -729,19 +814,20 @@ export interface components {
          */
         readonly DisplayProtocol: "wayland" | "x11" | "xvfb";
         /**
+         * @description What a node is used for, as the operator said.
+         * @enum {string}
+         */
+        readonly Duty: "active" | "cordoned" | "draining" | "retired";
+        /**
          * @description Why a session ended. The words are part of the contract: none is renamed.
          * @enum {string}
          */
-        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "node_lost";
-        /** @description Is the service well? */
-        readonly Health: {
-            /** @description Why it is degraded. */
-            readonly detail?: string | null;
-            /** @description `ok`, or `degraded` when no new session can be had. */
-            readonly status: components["schemas"]["HealthStatus"];
-            /** @description Version of the program. */
-            readonly version: string;
-        };
+        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "no_place" | "queue_timeout" | "offer_lapsed" | "node_lost";
+        /**
+         * @description What is known of a node.
+         * @enum {string}
+         */
+        readonly Health: "awaited" | "alive" | "suspect" | "lost";
         /**
          * @description Health in a word.
          * @enum {string}
@@ -772,6 +858,11 @@ export interface components {
             /** @enum {string} */
             readonly type: "session";
         } | {
+            /** @description The place in the queue. */
+            readonly queue: components["schemas"]["QueuePlace"];
+            /** @enum {string} */
+            readonly type: "queue";
+        } | {
             /** @description The figures. */
             readonly statistics: components["schemas"]["SessionStatistics"];
             /** @enum {string} */
@@ -781,6 +872,9 @@ export interface components {
         readonly LinkRequest: {
             /** @enum {string} */
             readonly type: "leave";
+        } | {
+            /** @enum {string} */
+            readonly type: "accept";
         };
         /**
          * @description A mouse button.
@@ -792,8 +886,42 @@ export interface components {
          * @enum {string}
          */
         readonly MouseMode: "auto" | "absolute" | "relative" | "none";
+        /** @description A machine of the fleet. */
+        readonly Node: {
+            /** @description Its hardware class. */
+            readonly class: string;
+            /** @description What it is used for. */
+            readonly duty: components["schemas"]["Duty"];
+            /** @description Whether it is well. */
+            readonly health: components["schemas"]["Health"];
+            /** @description Its id. */
+            readonly id: components["schemas"]["NodeId"];
+            /** @description When it joined. */
+            readonly joined_at: components["schemas"]["UtcTime"];
+            /** @description What people call it. */
+            readonly name: string;
+            /**
+             * Format: int32
+             * @description Sessions that it can hold.
+             */
+            readonly places: number;
+            /** @description Why it takes no session now although it is active and alive; absent when it does. */
+            readonly refuses?: string | null;
+            /**
+             * Format: int32
+             * @description Sessions that it has.
+             */
+            readonly sessions: number;
+            /** @description Where it is. */
+            readonly site: string;
+        };
         /** @description Id of a node. */
         readonly NodeId: string;
+        /** @description All nodes. */
+        readonly NodeList: {
+            /** @description The oldest first. */
+            readonly nodes: readonly components["schemas"]["Node"][];
+        };
         /**
          * @description A stick of a gamepad.
          * @enum {string}
@@ -809,6 +937,18 @@ export interface components {
          * @enum {string}
          */
         readonly Party: "player" | "game" | "platform" | "operator";
+        /** @description Where a session is, or why it waits. */
+        readonly Placement: {
+            /**
+             * Format: int32
+             * @description Which start of its game this is: counts up with each node that was lost.
+             */
+            readonly epoch: number;
+            readonly node?: components["schemas"]["NodeId"] | null;
+            readonly queue?: components["schemas"]["QueuePlace"] | null;
+            /** @description What each site said when it was placed or refused. */
+            readonly sites: readonly components["schemas"]["SiteVerdict"][];
+        };
         /** @description One play of a player's history. */
         readonly Play: {
             /** @description What was played. */
@@ -876,6 +1016,21 @@ export interface components {
              * @example urn:kite:problem:no_capacity
              */
             readonly type: string;
+        };
+        /** @description How a session's wait stands. */
+        readonly QueuePlace: {
+            /** @description For what it waits. */
+            readonly cause: components["schemas"]["WaitCause"];
+            readonly estimate?: components["schemas"]["WaitEstimate"] | null;
+            /**
+             * Format: int32
+             * @description 1 = the next.
+             */
+            readonly position: number;
+            /** @description All of it in a sentence for the player. */
+            readonly sentence: string;
+            /** @description What each site says. */
+            readonly sites: readonly components["schemas"]["SiteVerdict"][];
         };
         /** @description One uploaded version of an app. It never changes. */
         readonly Release: {
@@ -1059,6 +1214,11 @@ export interface components {
              * @description Taken ones.
              */
             readonly sessions_used: number;
+            /**
+             * Format: int32
+             * @description Sessions that wait for one.
+             */
+            readonly sessions_waiting: number;
         };
         /** @description A session as its player sees it. */
         readonly Session: {
@@ -1094,7 +1254,25 @@ export interface components {
         /** @description What a session is doing. */
         readonly SessionState: {
             /** @enum {string} */
+            readonly state: "requested";
+        } | {
+            /** @description For what. */
+            readonly cause: components["schemas"]["WaitCause"];
+            /** @enum {string} */
+            readonly state: "queued";
+        } | {
+            /** @enum {string} */
+            readonly state: "offered";
+            /** @description Ends with `offer_lapsed` when nobody accepted until then. */
+            readonly until: components["schemas"]["UtcTime"];
+        } | {
+            /** @enum {string} */
             readonly state: "reserved";
+        } | {
+            /** @description Since when. */
+            readonly since: components["schemas"]["UtcTime"];
+            /** @enum {string} */
+            readonly state: "recovering";
         } | {
             /** @description How far it is. */
             readonly stage: components["schemas"]["PrepareStage"];
@@ -1146,10 +1324,27 @@ export interface components {
              */
             readonly release: number;
         };
+        /** @description Changes what a node is used for. */
+        readonly SetDuty: {
+            /** @description To this. */
+            readonly duty: components["schemas"]["Duty"];
+        };
         /** @description Sets how much a release is wanted on a site. */
         readonly SetReplica: {
             /** @description As much. */
             readonly policy: components["schemas"]["ReplicaPolicy"];
+        };
+        /** @description What a site says of a session. */
+        readonly SiteVerdict: {
+            /** @description The reason in words, with its figures. */
+            readonly detail: string;
+            /** @description The site. */
+            readonly site: string;
+            /**
+             * @description The reason in a word: `full`, `queued`, `too_small`, `too_far`, `no_class`, `not_allowed`, `release_absent`, `release_arriving`,
+             *     `no_node`, `worse`, `chosen`.
+             */
+            readonly verdict: string;
         };
         /** @description What an app can be played at. */
         readonly SpecRange: {
@@ -1252,6 +1447,29 @@ export interface components {
              */
             readonly video_kbps: number;
         };
+        /** @description What a tenant may use at once, on all sites together. */
+        readonly TenantGrant: {
+            /**
+             * Format: int32
+             * @description Sessions beyond, while nobody who is under his guarantee waits for the same place. Default: 0.
+             */
+            readonly borrow?: number;
+            /**
+             * Format: int32
+             * @description Sessions for which it goes before those that borrow.
+             */
+            readonly guarantee: number;
+            /**
+             * Format: int32
+             * @description Never more. Default: guarantee and borrow together.
+             */
+            readonly maximum?: number | null;
+            /**
+             * Format: int32
+             * @description Its share of what becomes free, against the others that wait: twice the weight is served twice as often. Default: 1.
+             */
+            readonly weight?: number;
+        };
         /** @description What a touch screen does. */
         readonly Touch: {
             /** @description The controls of [`TouchMode::Pad`]; a standard gamepad is drawn when it is empty. */
@@ -1332,6 +1550,29 @@ export interface components {
          * @description An instant in UTC, RFC 3339.
          */
         readonly UtcTime: string;
+        /**
+         * @description What is waited for.
+         * @enum {string}
+         */
+        readonly WaitCause: "quota" | "capacity";
+        /** @description In how many seconds a place is expected. Learnt from how waits ended before: four of five end within the band. */
+        readonly WaitEstimate: {
+            /**
+             * Format: int32
+             * @description Half of them are.
+             */
+            readonly expected_s: number;
+            /**
+             * Format: int32
+             * @description One wait of ten is longer.
+             */
+            readonly high_s: number;
+            /**
+             * Format: int32
+             * @description One wait of ten is shorter.
+             */
+            readonly low_s: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -1755,6 +1996,71 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["ServiceLimits"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly list_nodes: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The nodes. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["NodeList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly set_duty: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The node's id. */
+                readonly id: components["schemas"]["NodeId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["SetDuty"];
+            };
+        };
+        readonly responses: {
+            /** @description The node as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Node"];
                 };
             };
             /** @description A problem. */
@@ -2310,6 +2616,38 @@ export interface operations {
             };
         };
     };
+    readonly accept_offer: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The session's id. */
+                readonly id: components["schemas"]["SessionId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The session as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readonly link: {
         readonly parameters: {
             readonly query?: never;
@@ -2328,6 +2666,38 @@ export interface operations {
                     readonly [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly session_placement: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The session's id. */
+                readonly id: components["schemas"]["SessionId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description Its place. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Placement"];
+                };
             };
             /** @description A problem. */
             readonly default: {
@@ -2463,6 +2833,42 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["CreatedTenant"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly set_grant: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The tenant's name. */
+                readonly tenant: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["TenantGrant"];
+            };
+        };
+        readonly responses: {
+            /** @description What it may use from now on. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["TenantGrant"];
                 };
             };
             /** @description A problem. */

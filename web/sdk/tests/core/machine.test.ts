@@ -57,6 +57,66 @@ function playing(): World {
   return world;
 }
 
+describe("waiting for a place", () => {
+  const queued: SessionState = { state: "queued", cause: "capacity" };
+  const queue = { cause: "capacity", position: 4, sentence: "You are number 4.", sites: [] } as const;
+
+  test("nothing is offered until there is one, however long that takes", () => {
+    const world = new World();
+    world.send({ type: "start" });
+    world.send({ type: "linkOpened" });
+    world.send(session(queued, 1, "You wait."));
+    expect(world.take()).toEqual(["openLink", "startPeer", "stopPeer"]);
+    expect(world.machine.state).toEqual({ name: "queued", sentence: "You wait.", queue: null });
+    world.send({ type: "linkQueue", queue });
+    expect(world.machine.state).toEqual({ name: "queued", sentence: "You wait.", queue });
+    world.run(3_600_000);
+    world.send({ type: "accept" });
+    expect(world.take(), "there is nothing to take yet").toEqual([]);
+    world.send(session({ state: "offered", until: "2026-01-01T00:00:30Z" }, 2, "Your turn."));
+    expect(world.machine.state).toEqual({ name: "offered", sentence: "Your turn.", until: "2026-01-01T00:00:30Z" });
+    world.send({ type: "accept" });
+    expect(world.take()).toEqual(["sayAccept"]);
+    world.send(session({ state: "reserved" }, 3, "Yours."));
+    expect(world.take()).toEqual(["startPeer"]);
+    expect(world.machine.state).toEqual({ name: "connecting", sentence: "Yours." });
+    world.run(3_600_000 + 59_000);
+    expect(world.take(), "a first start may take its time").toEqual([]);
+  });
+
+  test("a link that breaks in the queue is opened again and keeps what was known", () => {
+    const world = new World();
+    world.send({ type: "start" });
+    world.send(session(queued, 1, "You wait."));
+    world.send({ type: "linkQueue", queue });
+    world.take();
+    world.send({ type: "linkLost" });
+    world.run(1000);
+    expect(world.take()).toEqual(["checkSession", "openLink"]);
+    expect(world.machine.state).toMatchObject({ name: "queued", queue });
+  });
+
+  test("a lost node stops the offers; the game that is started anew has time again", () => {
+    const world = playing();
+    world.send({ type: "peerLost" });
+    world.take();
+    world.send(session({ state: "recovering", since: "" }, 8, "On another machine."));
+    expect(world.take()).toEqual(["stopPeer"]);
+    expect(world.machine.state).toEqual({ name: "reconnecting", attempt: 1, sentence: "On another machine." });
+    world.run(600_000);
+    expect(world.take()).toEqual([]);
+    world.send(session({ state: "reserved" }, 9, "Reserved."));
+    expect(world.take()).toEqual(["startPeer"]);
+    world.run(650_000);
+    expect(world.take()).toEqual([]);
+    world.send({ type: "peerAnswered" });
+    world.send({ type: "peerConnected" });
+    expect(world.machine.state).toEqual({ name: "playing" });
+    world.send({ type: "peerLost" });
+    expect(world.machine.state).toEqual({ name: "reconnecting", attempt: 1, sentence: null });
+  });
+});
+
 describe("beginning", () => {
   test("link and offer go out at once; the server's sentence is shown", () => {
     const world = new World();
@@ -110,7 +170,7 @@ describe("losing the peer", () => {
   test("is answered with a new offer at once", () => {
     const world = playing();
     world.send({ type: "peerLost" });
-    expect(world.machine.state).toEqual({ name: "reconnecting", attempt: 1 });
+    expect(world.machine.state).toEqual({ name: "reconnecting", attempt: 1, sentence: null });
     world.run(0);
     expect(world.take()).toEqual(["stopPeer", "startPeer"]);
     world.send({ type: "peerAnswered" });

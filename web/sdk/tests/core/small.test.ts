@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { cursorCss } from "../../src/core/cursor.js";
 import { Emitter } from "../../src/core/events.js";
 import { contained, fractions, streamSize } from "../../src/core/geometry.js";
-import { sessionOfMessage } from "../../src/core/link.js";
+import { toldBy } from "../../src/core/link.js";
 import { endTitle } from "../../src/core/reasons.js";
 import { FrameCounter, transportRates } from "../../src/core/statistics.js";
 
@@ -71,11 +71,14 @@ describe("link messages", () => {
     '{"type":"session"}',
     '{"type":"session","session":{}}',
     '{"type":"statistics","statistics":{}}',
-  ])("%j tells of none", (text) => expect(sessionOfMessage(text)).toBeNull());
+  ])("%j tells of none", (text) => expect(toldBy(text)).toBeNull());
 
   test("a session is told", () => {
     const session = { id: "ses_1", sentence: "x", revision: 1, state: { state: "reserved" } };
-    expect(sessionOfMessage(JSON.stringify({ type: "session", session }))).toEqual(session);
+    expect(toldBy(JSON.stringify({ type: "session", session }))).toEqual({ type: "session", session });
+    const queue = { cause: "capacity", position: 2, sentence: "You are number 2.", sites: [] };
+    expect(toldBy(JSON.stringify({ type: "queue", queue }))).toEqual({ type: "queue", queue });
+    expect(toldBy(JSON.stringify({ type: "queue", queue: { ...queue, position: "2" } }))).toBeNull();
   });
 });
 
