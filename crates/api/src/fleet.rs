@@ -17,7 +17,7 @@ pub enum Duty {
     Active,
     /// Nothing new goes there; what runs goes on.
     Cordoned,
-    /// Nothing new goes there, and what runs is moved elsewhere: it is started there again from its last save.
+    /// Nothing new goes there, and what runs is moved: it is stopped, its save captured, and started again on another node.
     Draining,
     /// It is none of the fleet's any more, and may not come back without a new token.
     Retired,

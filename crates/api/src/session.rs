@@ -264,6 +264,8 @@ end_reasons! {
     QueueTimeout, "queue_timeout", Platform, "No place became free in time. This is our fault; try again later.";
     /// A place was offered, and nobody took it.
     OfferLapsed, "offer_lapsed", Player, "It was your turn, but nobody answered. Play again to queue anew.";
+    /// Its node is being emptied: it goes on elsewhere. Sessions never end by this; their instances do.
+    Moved, "moved", Operator, "The game is moved to another machine.";
     /// The node does not answer.
     NodeLost, "node_lost", Platform, "The machine of your game was lost. This is our fault; play again.";
 }

@@ -123,7 +123,7 @@ impl Default for Limits {
             save_files: content::saves::Limits::DEFAULT_FILES,
             reconnect_grace: Duration::from_secs(60),
             link_grace: Duration::from_secs(20),
-            token_lifetime: Duration::from_secs(9 * 3600),
+            token_lifetime: Duration::from_secs(11 * 3600),
             history: Duration::from_secs(7 * 24 * 3600),
             plays: Duration::from_secs(400 * 24 * 3600),
             shutdown_wait: Duration::from_secs(10),

@@ -78,6 +78,9 @@ pub(crate) struct Limits {
     pub(crate) creation_burst: Option<u32>,
     pub(crate) offers_per_minute: Option<u32>,
     pub(crate) session_length_s: Option<u32>,
+    pub(crate) queue_length: Option<u32>,
+    pub(crate) queue_patience_s: Option<u32>,
+    pub(crate) offer_s: Option<u32>,
     pub(crate) connect_timeout_s: Option<u32>,
     pub(crate) reconnect_grace_s: Option<u32>,
     pub(crate) link_grace_s: Option<u32>,
@@ -189,7 +192,8 @@ impl Config {
             bail!("a bitrate of [stream] is not within 50 to 1000000 kbps");
         }
         let limits = &self.limits;
-        let seconds = [limits.session_length_s, limits.connect_timeout_s, limits.reconnect_grace_s];
+        let seconds =
+            [limits.session_length_s, limits.connect_timeout_s, limits.reconnect_grace_s, limits.queue_patience_s, limits.offer_s];
         if seconds.into_iter().flatten().any(|s| s == 0) || limits.session_length_s.is_some_and(|s| s > 604_800) {
             bail!("a time of [limits] is 0, or session_length_s is more than a week (604800)");
         }
@@ -263,12 +267,15 @@ impl Config {
             (&mut limits.creations_per_minute, file.creations_per_minute),
             (&mut limits.creation_burst, file.creation_burst),
             (&mut limits.offers_per_minute, file.offers_per_minute),
+            (&mut limits.queue_length, file.queue_length),
         ];
         for (target, value) in numbers {
             *target = value.unwrap_or(*target);
         }
         let times = [
             (&mut limits.session_length, file.session_length_s),
+            (&mut limits.patience, file.queue_patience_s),
+            (&mut limits.offer, file.offer_s),
             (&mut limits.connect_timeout, file.connect_timeout_s),
             (&mut limits.reconnect_grace, file.reconnect_grace_s),
             (&mut limits.link_grace, file.link_grace_s),
@@ -281,7 +288,7 @@ impl Config {
         limits.save_bytes = file.save_mb.map_or(limits.save_bytes, |mb| u64::from(mb) << 20);
         limits.save_files = file.save_files.map_or(limits.save_files, u64::from);
         // A player can come back to the end of the session, and read how it ended.
-        limits.token_lifetime = limits.session_length + Duration::from_secs(3600);
+        limits.token_lifetime = limits.patience + limits.session_length + Duration::from_secs(3600);
         limits
     }
 }

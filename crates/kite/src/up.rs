@@ -252,7 +252,10 @@ impl Signals {
 }
 
 async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
-    let Plan { control, node, image_bytes, left_out } = plan;
+    let Plan { mut control, mut node, image_bytes, left_out } = plan;
+    node.node = install::node_id(&control.data_dir)
+        .with_context(|| format!("{} cannot be used", control.data_dir.display()))?;
+    control.embedded = Some(node.node);
     // From the first moment: a signal during the start stops as well.
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let places = node.capacity.sessions;
@@ -269,7 +272,7 @@ async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
             let _gone = stopped.wait_for(|stop| *stop).await;
         }
     };
-    let running = control::serve(control, link, shutdown).await.map_err(with_causes)?;
+    let running = control::serve(control, Some(link), shutdown).await.map_err(with_causes)?;
     let (image, agent) = match start_node(node, image_bytes, node_end).await {
         Ok(started) => started,
         Err(error) => {

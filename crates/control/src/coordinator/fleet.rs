@@ -1,17 +1,22 @@
 //! The nodes while the process lives: what each said last, whether it is well, and the way to it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::content::ReplicaState;
 use api::fleet::{Duty, Health};
 use api::id::{ContentId, NodeId};
-use api::node::{Capacity, NodeRefusal, ObservedInstance, ObservedNode, OfferFailure};
-use tokio::sync::{Notify, mpsc, watch};
+use api::node::{Capacity, NodeRefusal, ObservedInstance, ObservedNode, OfferFailure, ProbeOutcome};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
-use super::OfferCommand;
+use super::{Command, OfferCommand};
 use crate::store::NodeRecord;
+
+/// How long a node that is asked about another one may take. It answers within two seconds when it is well.
+const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
 /// A node as it is known at a moment.
 #[derive(Clone, Debug)]
@@ -77,7 +82,7 @@ pub(crate) fn replica_at(nodes: &Nodes, site: &str, content: &ContentId) -> Repl
 /// The way to a node.
 #[derive(Clone, Debug)]
 struct Way {
-    offers: mpsc::Sender<OfferCommand>,
+    commands: mpsc::Sender<Command>,
     /// Told apart from the one before it when a node connects again.
     number: u64,
 }
@@ -121,7 +126,14 @@ impl Fleet {
     pub(crate) fn set(&self, record: NodeRecord) {
         let mut nodes = self.lock();
         match nodes.get_mut(&record.id) {
-            Some(entry) => entry.view.record = record,
+            Some(entry) => {
+                if record.duty == Duty::Retired {
+                    // Its link closes, and what it still had is started elsewhere.
+                    entry.way = None;
+                    entry.view.health = Health::Lost;
+                }
+                entry.view.record = record;
+            }
             None => {
                 let silent_since = Some(Instant::now());
                 let view = NodeView { health: Health::Awaited, last: None, record };
@@ -144,11 +156,11 @@ impl Fleet {
     }
 
     /// A node connected. `None` when it is none of the fleet's.
-    pub(super) fn connect(&self, id: NodeId, offers: mpsc::Sender<OfferCommand>) -> Option<(Arc<Notify>, u64)> {
+    pub(super) fn connect(&self, id: NodeId, commands: mpsc::Sender<Command>) -> Option<(Arc<Notify>, u64)> {
         let mut nodes = self.lock();
         let entry = nodes.get_mut(&id).filter(|entry| entry.view.record.duty != Duty::Retired)?;
         let number = entry.way.as_ref().map_or(0, |way| way.number) + 1;
-        entry.way = Some(Way { offers, number });
+        entry.way = Some(Way { commands, number });
         // Waits of the connection before it hear nothing any more.
         entry.wanted = Arc::default();
         Some((Arc::clone(&entry.wanted), number))
@@ -216,10 +228,17 @@ impl Fleet {
     }
 
     /// Nodes of which nothing is heard, and for how long.
-    pub(crate) fn silent(&self) -> Vec<(NodeView, Duration)> {
+    pub(super) fn silent(&self) -> Vec<(NodeView, Duration)> {
         let nodes = self.lock();
         let silent = nodes.values().filter(|entry| !matches!(entry.view.health, Health::Alive | Health::Lost));
         silent.filter_map(|entry| Some((entry.view.clone(), entry.silent_since?.elapsed()))).collect()
+    }
+
+    /// How long nothing is heard of a node; `None` when it is heard of.
+    pub(super) fn silent_for(&self, id: NodeId) -> Option<Duration> {
+        let nodes = self.lock();
+        let entry = nodes.get(&id).filter(|entry| !matches!(entry.view.health, Health::Alive | Health::Lost))?;
+        entry.silent_since.map(|since| since.elapsed())
     }
 
     /// What shall be on a node has changed: it is told at once.
@@ -242,6 +261,19 @@ impl Fleet {
     /// The node is not connected.
     pub(crate) async fn send_offer(&self, node: NodeId, offer: OfferCommand) -> Result<(), OfferFailure> {
         let way = self.lock().get(&node).and_then(|entry| entry.way.clone()).ok_or(OfferFailure::Gone)?;
-        way.offers.send(offer).await.map_err(|_closed| OfferFailure::Gone)
+        way.commands.send(Command::Offer(offer)).await.map_err(|_closed| OfferFailure::Gone)
+    }
+
+    /// Has a node look whether a witness answers.
+    pub(super) async fn probe(&self, from: NodeId, address: SocketAddr) -> ProbeOutcome {
+        let Some(way) = self.lock().get(&from).and_then(|entry| entry.way.clone()) else { return ProbeOutcome::Unknown };
+        let (reply, answer) = oneshot::channel();
+        if way.commands.try_send(Command::Probe { address, reply }).is_err() {
+            return ProbeOutcome::Unknown;
+        }
+        match timeout(PROBE_LIMIT, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => ProbeOutcome::Unknown,
+        }
     }
 }

@@ -3,14 +3,17 @@
 //! Nothing here is the truth of anything that has to survive: that is the store's. Locks are held for map look-ups only.
 
 pub(crate) mod fleet;
+pub(crate) mod gate;
+pub(crate) mod judge;
 pub(crate) mod node;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::id::{InstanceId, SessionId};
-use api::node::OfferFailure;
+use api::node::{OfferFailure, ProbeOutcome};
 use api::rest::{QueuePlace, Session, SessionStatistics};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -20,13 +23,26 @@ use crate::app::rate::{Bucket, Rate};
 /// Links that one session may have at once. A player has one, two while a page reloads.
 const MAX_LINKS: u32 = 4;
 
-/// An offer on its way to the node.
+/// An offer on its way to a node.
 #[derive(Debug)]
 pub(crate) struct OfferCommand {
     pub(crate) instance: InstanceId,
     pub(crate) epoch: u32,
     pub(crate) sdp: String,
     pub(crate) reply: oneshot::Sender<Result<String, OfferFailure>>,
+}
+
+/// Something that a node is asked, and answers.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A player's offer.
+    Offer(OfferCommand),
+    /// Whether another node's witness answers.
+    Probe {
+        /// The witness.
+        address: SocketAddr,
+        reply: oneshot::Sender<ProbeOutcome>,
+    },
 }
 
 /// What one session's watchers need.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::id::{NodeId, SessionId};
-use api::node::{DesiredInstances, DesiredSaves, FromNode, NodeLink, OfferFailure, ToNode};
+use api::node::{DesiredInstances, DesiredSaves, FromNode, NodeLink, OfferFailure, ProbeOutcome, ToNode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::OfferCommand;
+use super::{Command, OfferCommand};
 use crate::app::Plane;
 use crate::reconcile::desired::desired;
 use crate::stop::Stop;
@@ -25,8 +25,8 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// How long a full link may make the control plane wait. A node that reads nothing for so long hangs.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 
-/// Offers that wait in front of the link.
-const OFFER_QUEUE: usize = 64;
+/// Offers and questions that wait in front of the link.
+const COMMAND_QUEUE: usize = 64;
 
 /// How long a node may say nothing before it is suspect: it says something ten times a second. Shorter suspects nodes whose machine is merely
 /// busy, longer sends players to nodes that are gone.
@@ -35,10 +35,29 @@ const SILENCE_LIMIT: Duration = Duration::from_millis(300);
 /// How often it is looked whether a node is silent.
 const SILENCE_PERIOD: Duration = Duration::from_millis(50);
 
-/// Offers that wait for their answers. Each is bounded in time by the request that sent it.
+/// Offers and questions that wait for their answers. Each is bounded in time by the request that sent it.
 const MAX_PENDING: usize = 256;
 
-type Pending = BTreeMap<u64, oneshot::Sender<Result<String, OfferFailure>>>;
+/// What waits for its answer.
+#[derive(Debug, Default)]
+struct Pending {
+    /// The last number that was given.
+    request: u64,
+    offers: BTreeMap<u64, oneshot::Sender<Result<String, OfferFailure>>>,
+    probes: BTreeMap<u64, oneshot::Sender<ProbeOutcome>>,
+}
+
+impl Pending {
+    /// Forgets those that nobody waits for any more.
+    fn tidy(&mut self) {
+        self.offers.retain(|_, reply| !reply.is_closed());
+        self.probes.retain(|_, reply| !reply.is_closed());
+    }
+
+    fn is_full(&self) -> bool {
+        self.offers.len() + self.probes.len() >= MAX_PENDING
+    }
+}
 
 /// What becomes of a node whose link is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +71,10 @@ pub(crate) enum Closing {
 /// Runs until the link is closed or `stop` is raised.
 pub(crate) async fn run(id: NodeId, mut link: impl NodeLink, closing: Closing, plane: Arc<Plane>, mut stop: Stop) {
     let fleet = &plane.coordinator.fleet;
-    let (offers_in, mut offers) = mpsc::channel(OFFER_QUEUE);
-    let Some((wanted, number)) = fleet.connect(id, offers_in) else { return };
+    let (commands_in, mut commands) = mpsc::channel(COMMAND_QUEUE);
+    let Some((wanted, number)) = fleet.connect(id, commands_in) else { return };
     info!(node = %id, "node connected");
-    let mut pending = Pending::new();
-    let mut request = 0_u64;
+    let mut pending = Pending::default();
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silence = tokio::time::interval(SILENCE_PERIOD);
@@ -67,18 +85,20 @@ pub(crate) async fn run(id: NodeId, mut link: impl NodeLink, closing: Closing, p
             biased;
             () = stop.raised() => return,
             () = wanted.notified() => send_desired(id, &mut link, &plane).await,
-            Some(offer) = offers.recv() => {
-                request += 1;
-                send_offer(&mut link, &mut pending, request, offer).await;
-            }
+            command = commands.recv() => match command {
+                Some(command) => send_command(&mut link, &mut pending, command).await,
+                // A newer link took this one's place.
+                None => break,
+            },
             message = link.receive() => match message {
                 Some(FromNode::Observed(observed)) => fleet.observe(id, number, observed),
-                Some(FromNode::Answer { request, outcome }) => answered(&mut pending, request, outcome),
+                Some(FromNode::Answer { request, outcome }) => answer(pending.offers.remove(&request), outcome),
+                Some(FromNode::Probed { request, outcome }) => answer(pending.probes.remove(&request), outcome),
                 None => break,
             },
             _ = silence.tick() => fleet.set_silent(id, link.silent_for() >= SILENCE_LIMIT),
             _ = period.tick() => {
-                pending.retain(|_, reply| !reply.is_closed());
+                pending.tidy();
                 send_desired(id, &mut link, &plane).await;
             }
         }
@@ -137,30 +157,33 @@ async fn desired_saves(plane: &Plane, live: &[SessionRecord]) -> Result<BTreeMap
     Ok(desired)
 }
 
-async fn send_offer(link: &mut impl NodeLink, pending: &mut Pending, request: u64, offer: OfferCommand) {
-    let OfferCommand { instance, epoch, sdp, reply } = offer;
-    if pending.len() >= MAX_PENDING {
-        answer(reply, Err(OfferFailure::Timeout));
-        return;
-    }
-    match timeout(SEND_LIMIT, link.send(ToNode::Offer { request, instance, epoch, sdp })).await {
-        Ok(Ok(())) => {
-            pending.insert(request, reply);
+async fn send_command(link: &mut impl NodeLink, pending: &mut Pending, command: Command) {
+    pending.request += 1;
+    let request = pending.request;
+    match command {
+        Command::Offer(OfferCommand { reply, .. }) if pending.is_full() => answer(Some(reply), Err(OfferFailure::Timeout)),
+        Command::Offer(OfferCommand { instance, epoch, sdp, reply }) => {
+            match timeout(SEND_LIMIT, link.send(ToNode::Offer { request, instance, epoch, sdp })).await {
+                Ok(Ok(())) => {
+                    pending.offers.insert(request, reply);
+                }
+                Ok(Err(_closed)) => answer(Some(reply), Err(OfferFailure::Gone)),
+                Err(_elapsed) => answer(Some(reply), Err(OfferFailure::Timeout)),
+            }
         }
-        Ok(Err(_closed)) => answer(reply, Err(OfferFailure::Gone)),
-        Err(_elapsed) => answer(reply, Err(OfferFailure::Timeout)),
+        // Whoever asks hears nothing and goes on without.
+        Command::Probe { .. } if pending.is_full() => {}
+        Command::Probe { address, reply } => {
+            if let Ok(Ok(())) = timeout(SEND_LIMIT, link.send(ToNode::Probe { request, address })).await {
+                pending.probes.insert(request, reply);
+            }
+        }
     }
 }
 
-fn answered(pending: &mut Pending, request: u64, outcome: Result<String, OfferFailure>) {
-    match pending.remove(&request) {
-        Some(reply) => answer(reply, outcome),
-        None => debug!(request, "an answer came too late"),
-    }
-}
-
-fn answer(reply: oneshot::Sender<Result<String, OfferFailure>>, outcome: Result<String, OfferFailure>) {
-    if reply.send(outcome).is_err() {
-        debug!("nobody waits for the answer any more");
+fn answer<T>(reply: Option<oneshot::Sender<T>>, outcome: T) {
+    // One that nobody waits for any more came too late.
+    if reply.is_none_or(|reply| reply.send(outcome).is_err()) {
+        debug!("an answer came too late");
     }
 }

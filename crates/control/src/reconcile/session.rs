@@ -71,15 +71,21 @@ pub(crate) fn next(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rule
         Some(instance) => {
             new.observed = true;
             observe(&mut new, instance, evidence.now, rules);
-            if evidence.node_drained && evidence.may_recover && !ends(&new) {
+            if new.state.is_ended() && stop_reason(record) == Some(EndReason::Moved) {
+                // Its save is kept by now.
+                new = record.clone();
                 lose(&mut new, evidence);
+            } else if evidence.node_drained && evidence.may_recover && !ends(&new) && stop_reason(&new).is_none() {
+                stop(&mut new, EndReason::Moved, evidence.now);
             }
         }
         None if evidence.node_seen && record.observed => lose(&mut new, evidence),
         None => {}
     }
-    if let Some(state) = overdue(&new, evidence, rules) {
-        enter(&mut new, state, evidence.now);
+    match overdue(&new, evidence, rules) {
+        Some(SessionState::Ended { reason: EndReason::Moved, .. }) => lose(&mut new, evidence),
+        Some(state) => enter(&mut new, state, evidence.now),
+        None => {}
     }
     (new != *record).then_some(new)
 }
@@ -90,9 +96,13 @@ pub(crate) fn stopped(record: &SessionRecord, reason: EndReason, now: UtcTime) -
         return None;
     }
     let mut new = record.clone();
-    let state = if has_instance(record) { SessionState::Stopping { reason } } else { end(reason, now) };
-    enter(&mut new, state, now);
+    stop(&mut new, reason, now);
     Some(new)
+}
+
+fn stop(record: &mut SessionRecord, reason: EndReason, now: UtcTime) {
+    let state = if has_instance(record) { SessionState::Stopping { reason } } else { end(reason, now) };
+    enter(record, state, now);
 }
 
 /// The session when its wait goes on, or begins; `None` when it does not wait.
@@ -158,14 +168,15 @@ fn has_instance(record: &SessionRecord) -> bool {
     }
 }
 
+/// True when it is on its way to its end; one that moves is not.
 fn ends(record: &SessionRecord) -> bool {
-    record.state.is_ended() || stop_reason(record).is_some()
+    record.state.is_ended() || stop_reason(record).is_some_and(|reason| reason != EndReason::Moved)
 }
 
 /// Its node is lost to it: it waits for another one, or ends.
 fn lose(record: &mut SessionRecord, evidence: &Evidence<'_>) {
     let now = evidence.now;
-    if let Some(reason) = stop_reason(record) {
+    if let Some(reason) = stop_reason(record).filter(|reason| *reason != EndReason::Moved) {
         return enter(record, end(reason, now), now);
     }
     if matches!(record.state, SessionState::Offered { .. }) {

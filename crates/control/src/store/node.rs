@@ -79,26 +79,37 @@ impl Store {
             class: place.class.clone(),
             created_at: at.unix_ms(),
             expires_at: expires_at.unix_ms(),
+            node: None,
+            key: None,
         };
         row.into_active_model().insert(&self.write).await?;
         Ok(())
     }
 
-    /// Uses a token up: a node joins by it, once. `None` when there is none, or its time is over.
+    /// Uses a token up: a machine with this key joins by it, and no other one. `None` when there is no such token, its time is over, or another
+    /// machine joined by it.
     pub(crate) async fn join(
         &self,
-        hash: [u8; 32],
+        secret_hash: [u8; 32],
+        key: [u8; 32],
         at: UtcTime,
         node: impl FnOnce(JoinPlace) -> NodeRecord,
     ) -> Result<Option<NodeRecord>, StoreError> {
         let transaction = self.begin().await?;
-        let row = join_token::Entity::find_by_id(hash.to_vec()).one(&transaction).await?;
+        let row = join_token::Entity::find_by_id(secret_hash.to_vec()).one(&transaction).await?;
         let Some(row) = row.filter(|row| row.expires_at > at.unix_ms()) else {
             transaction.rollback().await?;
             return Ok(None);
         };
-        join_token::Entity::delete_by_id(hash.to_vec()).exec(&transaction).await?;
-        let record = node(JoinPlace { site: row.site, class: row.class });
+        if let Some(joined) = &row.node {
+            let again = row.key.as_deref() == Some(&key);
+            let known = Entity::find_by_id(joined.clone()).one(&transaction).await?.filter(|_| again);
+            transaction.rollback().await?;
+            return known.map(from_row).transpose();
+        }
+        let record = node(JoinPlace { site: row.site.clone(), class: row.class.clone() });
+        let used = join_token::Model { node: Some(record.id.to_string()), key: Some(key.to_vec()), ..row };
+        used.into_active_model().reset_all().update(&transaction).await?;
         to_row(&record).into_active_model().insert(&transaction).await?;
         transaction.commit().await?;
         Ok(Some(record))

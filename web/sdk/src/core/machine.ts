@@ -164,6 +164,7 @@ export class SessionMachine {
         if (event.kind === "session_ended" && this.#link.name === "open") return this.#streamEnded(event.kind, nowMs);
         return this.#end(event.kind, "platform", event.sentence);
       case "streamEnded":
+        if (event.reason === "moved") return this.#waitForPlace(true);
         return this.#streamEnded(event.reason, nowMs);
       case "leave":
         return ["sayLeave", ...this.#end("player_left", "player", "You left the game.")];
@@ -193,6 +194,8 @@ export class SessionMachine {
     if (isStartedAnew) this.#isStartedAnew = true;
     if (this.#peer.name === "placeless") return [];
     this.#peer = { name: "placeless" };
+    // What the lost streamer said of an end was said of itself.
+    this.#ending = null;
     this.#peerAttempt = 0;
     this.#lostSinceMs = null;
     return ["stopPeer"];

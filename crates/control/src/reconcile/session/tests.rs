@@ -162,7 +162,16 @@ fn what_a_lost_node_had_waits_for_another_one() {
     let ending = record(stopping(EndReason::Idle), true);
     assert_eq!(next(&ending, &gone, &RULES).unwrap().state, over(EndReason::Idle, 7), "who leaves is not brought back");
     let drained = Evidence { node_drained: true, instance: Some(&there), ..again };
-    assert_eq!(next(&record(CONNECTED, true), &drained, &RULES).unwrap().epoch, 2);
+    let moving = next(&record(CONNECTED, true), &drained, &RULES).unwrap();
+    assert_eq!((moving.state, moving.epoch), (stopping(EndReason::Moved), 1), "its save comes first");
+    assert_eq!(next(&moving, &drained, &RULES), None);
+    let stopped_there = instance(InstanceState::Ended { reason: EndReason::Moved, detail: None }, PlayerPresence::Lost, 0);
+    let moved = next(&moving, &Evidence { instance: Some(&stopped_there), ..drained }, &RULES).unwrap();
+    assert_eq!((moved.state, moved.epoch, moved.node), (SessionState::Recovering { since: at(7) }, 2, None));
+    let hung = next(&moving, &Evidence { now: at(100), ..drained }, &RULES).unwrap();
+    assert_eq!(hung.epoch, 2, "a node that does not stop it keeps it from nobody");
+    let left = stopped(&moving, EndReason::PlayerLeft, at(8)).unwrap();
+    assert_eq!(left.state, stopping(EndReason::PlayerLeft), "who leaves meanwhile is not started again");
     let alone = Evidence { may_recover: false, ..drained };
     let stays = next(&record(CONNECTED, true), &alone, &RULES).unwrap();
     assert_eq!((stays.state, stays.node, stays.epoch), (CONNECTED, Some(HERE), 1), "with nowhere to go it stays");
@@ -293,11 +302,12 @@ proptest! {
             };
             let Some(new) = next(&row, &evidence, &RULES) else { continue };
             prop_assert!(!row.state.is_ended(), "left an end: {:?}", new);
-            let was_stopping = matches!(row.state, SessionState::Stopping { .. });
+            let was_stopping = matches!(row.state, SessionState::Stopping { reason } if reason != EndReason::Moved);
             let is_stopping = matches!(new.state, SessionState::Stopping { .. } | SessionState::Ended { .. });
             prop_assert!(is_stopping || !was_stopping, "took a stop back: {:?}", new);
             prop_assert_eq!(next(&new, &evidence, &RULES), None);
             let is_lost = matches!(new.state, SessionState::Recovering { .. });
+            prop_assert!(!matches!(new.state, SessionState::Ended { reason: EndReason::Moved, .. }), "a move is no end");
             prop_assert_eq!(new.epoch, row.epoch + u32::from(is_lost), "an epoch is a loss");
             row = reserved(&new, THERE, RULES.start_timeout, at(seconds)).filter(|_| is_lost).unwrap_or(new);
         }

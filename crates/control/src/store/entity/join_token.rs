@@ -1,4 +1,4 @@
-//! Table `join_token`: tokens that no node has used yet. Instants are milliseconds since 1970.
+//! Table `join_token`: tokens by which machines join, until their time is over. Instants are milliseconds since 1970.
 
 #![expect(unreachable_pub, reason = "SeaORM derives public items from public ones alone")]
 
@@ -13,6 +13,9 @@ pub struct Model {
     pub class: String,
     pub created_at: i64,
     pub expires_at: i64,
+    /// The node that joined by it, and the hash of that one's key: it may not have heard the answer, and come again.
+    pub node: Option<String>,
+    pub key: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -31,6 +31,8 @@ enum JoinToken {
     Class,
     CreatedAt,
     ExpiresAt,
+    Node,
+    Key,
 }
 
 /// Columns that this step adds to the table `session`.
@@ -75,6 +77,8 @@ impl MigrationTrait for CreateFleet {
             .col(ColumnDef::new(JoinToken::Class).string().not_null())
             .col(ColumnDef::new(JoinToken::CreatedAt).big_integer().not_null())
             .col(ColumnDef::new(JoinToken::ExpiresAt).big_integer().not_null())
+            .col(ColumnDef::new(JoinToken::Node).string().null())
+            .col(ColumnDef::new(JoinToken::Key).binary().null())
             .to_owned();
         manager.create_table(token).await?;
         // SQLite adds one column a statement.
