@@ -2,9 +2,10 @@
 //! the node answers all that it has. Either side may restart, repeat or skip a message; the newest one counts.
 //!
 //! Every instance carries the epoch that the control plane gave it; reports of another epoch are refused. [`NodeLink`] is
-//! how the messages travel. Here they travel inside of one process ([`in_process`]); a link over gRPC with mutual TLS
-//! between machines implements the same trait in a later version.
+//! how the messages travel. Here they travel inside of one process ([`in_process`]); crate `link` carries them between
+//! machines, over mutual TLS.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -241,6 +242,24 @@ pub struct ObservedNode {
     pub instances: Vec<ObservedInstance>,
     /// Releases that are on its site, or on their way there.
     pub replicas: Vec<ObservedReplica>,
+    /// Where its witness answers whether its agent lives, as other nodes reach it; `None` when it has none.
+    #[serde(default)]
+    pub witness: Option<SocketAddr>,
+}
+
+/// What a node found at another one's witness. Only [`ProbeOutcome::Refused`] and [`ProbeOutcome::Silent`] speak against
+/// the other node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeOutcome {
+    /// Its agent greeted: what is broken lies between it and the control plane.
+    Alive,
+    /// Its host answers that nobody listens there, or somebody else does: the agent is gone, the host is up.
+    Refused,
+    /// Nothing came in time: the host is down, cut off, or its agent hangs.
+    Silent,
+    /// The probe could not be made. It says nothing about the other node.
+    Unknown,
 }
 
 /// From the control plane.
@@ -260,6 +279,13 @@ pub enum ToNode {
         /// The offer.
         sdp: String,
     },
+    /// Look whether the agent of another node lives. It is answered within two seconds.
+    Probe {
+        /// Returned in the answer.
+        request: u64,
+        /// The other node's witness.
+        address: SocketAddr,
+    },
 }
 
 /// To the control plane.
@@ -274,6 +300,13 @@ pub enum FromNode {
         request: u64,
         /// The SDP answer, or why there is none.
         outcome: Result<String, OfferFailure>,
+    },
+    /// What a probe found.
+    Probed {
+        /// Of the probe.
+        request: u64,
+        /// What it found.
+        outcome: ProbeOutcome,
     },
 }
 

@@ -23,17 +23,21 @@ use crate::app::uploads::Uploads;
 use crate::app::{Plane, token};
 use crate::coordinator::Coordinator;
 use crate::coordinator::node::{self, Closing};
+use crate::coordinator::{gate, judge};
 use crate::http::{self, Edge, server};
 use crate::reconcile;
 use crate::settings::Settings;
 use crate::stop::Raise;
-use crate::store::{Store, StoreError};
+use crate::store::{SessionRecord, Store, StoreError};
 
 /// The operator's token in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator-token";
 
 /// The key that those of all saves are made from. Lost, no save can be read any more: it belongs into the operator's backup.
 const SAVE_KEY_FILE: &str = "save-key";
+
+/// The authority of nodes' certificates. Lost, all nodes have to join anew: it belongs into the operator's backup.
+const AUTHORITY_DIR: &str = "authority";
 
 /// Taken for as long as the process lives.
 const LOCK_FILE: &str = "control.lock";
@@ -65,6 +69,9 @@ pub enum ServeError {
     /// The content store cannot be opened: check the settings under `[store]`, or the directory.
     #[error("the content store cannot be opened")]
     Content(#[source] content::StoreError),
+    /// Nodes cannot be listened for: check the address, and the directory `authority` in the data directory.
+    #[error("nodes cannot be listened for")]
+    Nodes(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database cannot be opened: check the disk, or remove a database that a newer version wrote.
     #[error("the database cannot be opened")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -85,6 +92,7 @@ pub enum ServeError {
 /// A control plane that serves.
 pub struct Running {
     address: SocketAddr,
+    node_address: Option<SocketAddr>,
     done: JoinHandle<()>,
 }
 
@@ -99,6 +107,12 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for nodes, when it does.
+    #[must_use]
+    pub fn node_address(&self) -> Option<SocketAddr> {
+        self.node_address
     }
 
     /// Waits until it has stopped: the sessions have ended, or the limit was reached. Keep the node alive until then.
@@ -129,6 +143,14 @@ pub async fn serve(
     let key_path = settings.data_dir.join(SAVE_KEY_FILE);
     let save_key =
         token::save_key(&key_path).map_err(|source| ServeError::DataDir { path: key_path.clone(), source })?;
+    let (authority, gate) = match settings.nodes {
+        Some(address) => {
+            let (authority, gate) = open_gate(&settings.data_dir, address).await?;
+            (Some(authority), Some(gate))
+        }
+        None => (None, None),
+    };
+    let node_address = gate.as_ref().map(link::Listener::address);
     let listen = |source| ServeError::Listen { address: settings.listen, source };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
@@ -140,6 +162,7 @@ pub async fn serve(
         catalogue: Arc::new(catalogue),
         uploads: Uploads::new(content),
         save_key,
+        authority,
         coordinator: Arc::new(Coordinator::new()),
         operator,
         creations: RateLimit::new(creations),
@@ -157,6 +180,10 @@ pub async fn serve(
     let mut tasks = vec![tokio::spawn(reconcile::run(Arc::clone(&plane), stop.signal()))];
     if let (Some(link), Some(id)) = (embedded, plane.settings.embedded) {
         tasks.push(tokio::spawn(node::run(id, link, Closing::Lost, Arc::clone(&plane), stop.signal())));
+    }
+    if let Some(gate) = gate {
+        tasks.push(tokio::spawn(gate::run(gate, Arc::clone(&plane), stop.signal())));
+        tasks.push(tokio::spawn(judge::run(Arc::clone(&plane), stop.signal())));
     }
     let router = http::router(Edge { plane: Arc::clone(&plane), closing: closing.signal() });
     let server = tokio::spawn(server::run(listener, router, closing.signal()));
@@ -176,7 +203,18 @@ pub async fn serve(
         drop(lock);
         info!("control plane stopped");
     });
-    Ok(Running { address, done })
+    Ok(Running { address, node_address, done })
+}
+
+/// Opens the authority and listens for nodes.
+async fn open_gate(data_dir: &Path, address: SocketAddr) -> Result<(link::Fingerprint, link::Listener), ServeError> {
+    let dir = data_dir.join(AUTHORITY_DIR);
+    let authority = tokio::task::spawn_blocking(move || link::Authority::open(&dir)).await;
+    let authority = authority.map_err(|error| ServeError::Nodes(Box::new(error)))?;
+    let authority = Arc::new(authority.map_err(|error| ServeError::Nodes(Box::new(error)))?);
+    let fingerprint = authority.fingerprint();
+    let gate = link::Listener::bind(address, authority).await.map_err(|error| ServeError::Nodes(Box::new(error)))?;
+    Ok((fingerprint, gate))
 }
 
 fn database(error: StoreError) -> ServeError {
@@ -211,13 +249,16 @@ async fn end_sessions(plane: &Plane) {
     let deadline = Instant::now() + plane.settings.limits.shutdown_wait;
     loop {
         // Each time anew: a claim may have been under way when the stop began.
-        let live = match plane.store.live_sessions().await {
+        let mut live = match plane.store.live_sessions().await {
             Ok(live) => live,
             Err(error) => {
                 error!(error = &error as &dyn std::error::Error, "the sessions could not be read");
                 return;
             }
         };
+        // What runs elsewhere goes on without this process, and so does the queue.
+        let is_here = |record: &SessionRecord| record.node.is_some() && record.node == plane.settings.embedded;
+        live.retain(|record| plane.settings.nodes.is_none() || is_here(record));
         for record in &live {
             if let Err(error) = reconcile::request_stop(plane, record.id, EndReason::ServiceStopped).await {
                 error!(error = &error as &dyn std::error::Error, "a session could not be stopped");

@@ -37,6 +37,8 @@ pub struct Settings {
     /// True when a proxy in front adds the player's address as the last entry of `X-Forwarded-For`. Danger: without such
     /// a proxy players choose their address and no limit a player holds.
     pub behind_proxy: bool,
+    /// Address of the node link: where machines join, and nodes connect. None = the one in the same process is the only one.
+    pub nodes: Option<SocketAddr>,
     /// The node in the same process, when there is one: what ran there ends with the process.
     pub embedded: Option<NodeId>,
     /// What players may use.
@@ -59,6 +61,7 @@ impl Settings {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             behind_proxy: false,
+            nodes: None,
             embedded: None,
             limits: Limits::default(),
         }

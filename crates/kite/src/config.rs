@@ -32,6 +32,17 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) store: StoreTable,
     pub(crate) volume: VolumeTable,
+    pub(crate) fleet: Fleet,
+}
+
+/// How the machines of a fleet find each other.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Fleet {
+    /// Where the control plane listens for nodes.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where nodes find it.
+    pub(crate) control: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -192,8 +203,13 @@ impl Config {
             bail!("a bitrate of [stream] is not within 50 to 1000000 kbps");
         }
         let limits = &self.limits;
-        let seconds =
-            [limits.session_length_s, limits.connect_timeout_s, limits.reconnect_grace_s, limits.queue_patience_s, limits.offer_s];
+        let seconds = [
+            limits.session_length_s,
+            limits.connect_timeout_s,
+            limits.reconnect_grace_s,
+            limits.queue_patience_s,
+            limits.offer_s,
+        ];
         if seconds.into_iter().flatten().any(|s| s == 0) || limits.session_length_s.is_some_and(|s| s > 604_800) {
             bail!("a time of [limits] is 0, or session_length_s is more than a week (604800)");
         }

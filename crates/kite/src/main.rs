@@ -2,13 +2,18 @@
 //!
 //! Each sub-command is a file. Deliberately absent: logic of sessions, instances or media.
 
+mod agent;
 mod app;
 mod archive;
 mod client;
 mod config;
 mod content_store;
+mod control_plane;
 mod doctor;
+mod fleet;
+mod host;
 mod install;
+mod plan;
 mod push;
 mod release;
 mod say;
@@ -43,6 +48,13 @@ enum LogFormat {
 enum Command {
     /// Start everything on this machine: control plane, node, web pages, database.
     Up(Box<up::UpArgs>),
+    /// Start the control plane of a fleet: nodes are machines of their own, and its end ends no game.
+    Control(Box<control_plane::ControlPlaneArgs>),
+    /// Start the agent of this machine, as a node of a fleet.
+    Node(Box<agent::AgentArgs>),
+    /// Look at nodes, let machines join, empty them.
+    #[command(subcommand)]
+    Fleet(fleet::FleetCommand),
     /// Look at packages of games.
     #[command(subcommand)]
     App(app::AppCommand),
@@ -61,10 +73,14 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // `up` has news all the time; of the others only warnings matter.
-    let default = if matches!(cli.command, Command::Up(_)) { "info" } else { "warn" };
+    let default =
+        if matches!(cli.command, Command::Up(_) | Command::Control(_) | Command::Node(_)) { "info" } else { "warn" };
     start_log(cli.log_format, default);
     let result = match cli.command {
         Command::Up(args) => up::run(*args),
+        Command::Control(args) => control_plane::run(*args),
+        Command::Node(args) => agent::run(*args),
+        Command::Fleet(command) => fleet::run(command),
         Command::App(command) => app::run(command),
         Command::Session(command) => session::run(command),
         Command::Content(command) => content_store::run(command),

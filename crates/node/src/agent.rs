@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use api::content::{ReplicaPolicy, ReplicaState};
 use api::id::InstanceId;
 use api::node::{
     DesiredInstance, DesiredInstances, DesiredReplica, FromNode, InstanceState, NodeEnd, NodeRefusal, ObservedInstance,
-    ObservedNode, ObservedReplica, OfferFailure, ToNode,
+    ObservedNode, ObservedReplica, OfferFailure, ProbeOutcome, ToNode,
 };
 use api::session::EndReason;
 use content::{Policy, RootId, Store, Volume};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -33,6 +34,12 @@ const OFFER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Commands that wait for an instance. It takes them at once, but for the moments in which its game is started.
 const COMMANDS: usize = 16;
+
+/// Longest wait for another node's witness. It answers within a round trip; longer only delays the word that it is dead.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Probes of other nodes at once. A few are asked for each node that is suspected; more would only be more sockets.
+const PROBES: usize = 32;
 
 /// Most instances of a node, whatever its capacity says: user ids and ports are counted by it.
 const MAX_SLOTS: u32 = 1000;
@@ -114,6 +121,7 @@ impl Agent {
             entries: BTreeMap::new(),
             changed: Arc::new(Notify::new()),
             refuses: None,
+            probes: Arc::new(Semaphore::new(PROBES)),
             _lock: lock,
         };
         let task = tokio::spawn(reconciler.run(link, stopping));
@@ -179,6 +187,7 @@ struct Reconciler {
     entries: BTreeMap<InstanceId, Entry>,
     changed: Arc<Notify>,
     refuses: Option<NodeRefusal>,
+    probes: Arc<Semaphore>,
     /// Held as long as this agent works on its directories.
     _lock: std::fs::File,
 }
@@ -203,6 +212,7 @@ impl Reconciler {
                     Some(ToNode::Offer { request, instance, epoch, sdp }) => {
                         self.offer(request, instance, epoch, sdp, link.to_control.clone());
                     }
+                    Some(ToNode::Probe { request, address }) => self.probe(request, address, link.to_control.clone()),
                     // The control plane is gone: what runs goes on, until this agent is stopped.
                     None => connected = false,
                 },
@@ -246,6 +256,7 @@ impl Reconciler {
             refuses: self.refuses.clone(),
             instances: self.entries.values().map(|entry| entry.observed.borrow().clone()).collect(),
             replicas: self.volume.states().into_iter().filter_map(observed_replica).collect(),
+            witness: self.settings.witness,
         }
     }
 
@@ -326,6 +337,21 @@ impl Reconciler {
             };
             // The control plane may be gone; then nobody waits.
             let _gone = to_control.send(FromNode::Answer { request, outcome }).await;
+        });
+    }
+
+    /// Looks after another node's agent for the control plane.
+    fn probe(&self, request: u64, address: SocketAddr, to_control: mpsc::Sender<FromNode>) {
+        let Ok(permit) = Arc::clone(&self.probes).try_acquire_owned() else {
+            // A full link is as good as no answer: the control plane asks other nodes, too.
+            let _dropped = to_control.try_send(FromNode::Probed { request, outcome: ProbeOutcome::Unknown });
+            return;
+        };
+        tokio::spawn(async move {
+            let outcome = link::witness::probe(address, PROBE_LIMIT).await;
+            // The control plane may be gone; then nobody waits.
+            let _gone = to_control.send(FromNode::Probed { request, outcome }).await;
+            drop(permit);
         });
     }
 

@@ -1,5 +1,6 @@
 //! What an agent is told once.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,6 +56,9 @@ pub struct NodeSettings {
     pub streamer_timeout: Duration,
     /// Directories of logs that are kept after their instance's end.
     pub kept_logs: usize,
+    /// Where this node's witness listens, as other nodes reach it; it is reported, not opened, by the agent. Default
+    /// none.
+    pub witness: Option<SocketAddr>,
 }
 
 impl NodeSettings {
@@ -79,6 +83,7 @@ impl NodeSettings {
             min_free_disk_mb: 512,
             streamer_timeout: Duration::from_secs(20),
             kept_logs: 50,
+            witness: None,
         }
     }
 }

@@ -17,15 +17,50 @@ const SITES: u32 = 3;
 /// What a test does; numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
 enum Step {
-    Ask { tenant: u32, release: u32, class: u16, size: u32, priority: u8, is_trial: bool, far: u32, patience_s: u64 },
-    End { which: usize },
-    Accept { which: usize },
-    AddNode { site: u32, class: u16, places: u32 },
-    State { node: u32, state: u8 },
-    Grow { node: u32, places: u32 },
-    Grant { tenant: u32, guarantee: u32, borrow: u32, maximum: u32, weight: u32 },
-    Presence { site: u32, release: u32, state: u8 },
-    Wait { seconds: u64 },
+    Ask {
+        tenant: u32,
+        release: u32,
+        class: u16,
+        size: u32,
+        priority: u8,
+        is_trial: bool,
+        far: u32,
+        patience_s: u64,
+    },
+    End {
+        which: usize,
+    },
+    Accept {
+        which: usize,
+    },
+    AddNode {
+        site: u32,
+        class: u16,
+        places: u32,
+    },
+    State {
+        node: u32,
+        state: u8,
+    },
+    Grow {
+        node: u32,
+        places: u32,
+    },
+    Grant {
+        tenant: u32,
+        guarantee: u32,
+        borrow: u32,
+        maximum: u32,
+        weight: u32,
+    },
+    Presence {
+        site: u32,
+        release: u32,
+        state: u8,
+    },
+    Wait {
+        seconds: u64,
+    },
     /// Another process takes over: it knows of each session what a database would.
     Restart,
 }
@@ -305,7 +340,12 @@ impl World {
                 self.scheduler.set_grant(self.now, TenantId(tenant), grant);
             }
             Step::Presence { site, release, state } => {
-                let presence = [None, Some(Presence::Arriving { permille: 500 }), Some(Presence::Fetchable), Some(Presence::Present)];
+                let presence = [
+                    None,
+                    Some(Presence::Arriving { permille: 500 }),
+                    Some(Presence::Fetchable),
+                    Some(Presence::Present),
+                ];
                 let presence = presence[usize::from(state)];
                 self.presence.insert((SiteId(site), ReleaseId(release)), presence);
                 self.scheduler.set_presence(self.now, SiteId(site), ReleaseId(release), presence);

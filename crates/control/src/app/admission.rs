@@ -135,7 +135,8 @@ mod tests {
             let joined_at = UtcTime::from_unix_ms(0);
             let record = NodeRecord { id, name, site, class, duty: *duty, capacity, joined_at };
             let (instances, replicas) = (Vec::new(), Vec::new());
-            let last = ObservedNode { node: id, capacity, refuses: refuses.clone(), instances, replicas };
+            let last =
+                ObservedNode { node: id, capacity, refuses: refuses.clone(), instances, replicas, witness: None };
             let last = (*health != Health::Awaited).then(|| Arc::new(last));
             (id, NodeView { record, health: *health, last })
         };

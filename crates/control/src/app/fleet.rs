@@ -1,6 +1,8 @@
 //! The fleet, for the operator: nodes and what they are used for, and what tenants may use at once.
 
-use api::fleet::{Duty, Node, NodeList, STANDARD_CLASS, TenantGrant};
+use std::time::Duration;
+
+use api::fleet::{CreateJoinToken, CreatedJoinToken, Duty, Node, NodeList, STANDARD_CLASS, TenantGrant};
 use api::id::NodeId;
 use api::node::{Capacity, NodeRefusal};
 use api::problem::{Problem, ProblemKind};
@@ -10,7 +12,10 @@ use super::access::{Caller, operator};
 use super::releases::LOCAL_SITE;
 use super::{Plane, broken, now};
 use crate::coordinator::fleet::NodeView;
-use crate::store::{NodeRecord, StoreError};
+use crate::store::{JoinPlace, NodeRecord, StoreError};
+
+/// How long a join token is good: a machine is set up in an hour.
+const JOIN_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 /// Most sessions of a grant: more than any fleet has.
 const MOST_GRANTED: u32 = 10_000_000;
@@ -21,8 +26,7 @@ impl Plane {
         if let Some(id) = self.settings.embedded {
             let nothing = Capacity { sessions: 0, pixels_per_second: 0 };
             let (name, site, class) = ("this machine".to_owned(), LOCAL_SITE.to_owned(), STANDARD_CLASS.to_owned());
-            let record =
-                NodeRecord { id, name, site, class, duty: Duty::Active, capacity: nothing, joined_at: now() };
+            let record = NodeRecord { id, name, site, class, duty: Duty::Active, capacity: nothing, joined_at: now() };
             self.store.add_node(&record).await?;
         }
         for record in self.store.nodes().await? {
@@ -76,6 +80,34 @@ impl Plane {
         self.node_view(&view).await
     }
 
+    /// A token by which one machine may join.
+    pub(crate) async fn create_join_token(
+        &self,
+        caller: &Caller,
+        request: CreateJoinToken,
+    ) -> Result<CreatedJoinToken, Problem> {
+        operator(caller)?;
+        let Some(authority) = self.authority else {
+            return Err(ProblemKind::InvalidRequest
+                .because("No node can join: the server listens for none. Start it with `--nodes ADDRESS`."));
+        };
+        let class = request.class.unwrap_or_else(|| STANDARD_CLASS.to_owned());
+        for (what, name) in [("site", &request.site), ("class", &class)] {
+            if !is_name(name) {
+                let detail = format!("`{what}` is not 1 to 40 of `a-z`, `0-9` and `-`.");
+                return Err(ProblemKind::InvalidRequest.because(detail));
+            }
+        }
+        let token = link::JoinToken::generate(authority).map_err(|_none| ProblemKind::Internal.plain())?;
+        let (at, place) = (now(), JoinPlace { site: request.site, class });
+        let expires_at = at.plus(JOIN_TOKEN_LIFE);
+        let hash = *token.secret_hash().bytes();
+        self.store.forget_join_tokens(at).await.map_err(broken)?;
+        self.store.add_join_token(hash, &place, at, expires_at).await.map_err(broken)?;
+        info!(site = place.site, class = place.class, "join token made");
+        Ok(CreatedJoinToken { token: token.to_string(), expires_at })
+    }
+
     /// Sets what a tenant may use at once.
     pub(crate) async fn set_grant(
         &self,
@@ -97,6 +129,11 @@ impl Plane {
         self.coordinator.stir();
         Ok(grant)
     }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=40).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn refusal(refusal: &NodeRefusal) -> String {

@@ -43,6 +43,8 @@ pub(crate) struct Plane {
     pub(crate) uploads: Uploads,
     /// From which the keys of all saves are made.
     pub(crate) save_key: SealKey,
+    /// Of the authority that nodes' certificates are of; `None` where no node can join.
+    pub(crate) authority: Option<link::Fingerprint>,
     /// Of the operator's token.
     pub(crate) operator: TokenHash,
     /// How often an address may create sessions.

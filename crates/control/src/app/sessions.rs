@@ -119,12 +119,7 @@ impl Plane {
     }
 
     /// Notes that a session wants a place.
-    async fn request(
-        &self,
-        record: &SessionRecord,
-        most: Option<u32>,
-        saves: Option<SaveRule>,
-    ) -> Result<(), Problem> {
+    async fn request(&self, record: &SessionRecord, most: Option<u32>, saves: Option<SaveRule>) -> Result<(), Problem> {
         let room = self.coordinator.open(record.id);
         let most = Most { of_player: most.unwrap_or(u32::MAX), waiting: self.settings.limits.queue_length };
         let nodes = self.coordinator.fleet.nodes();
@@ -164,7 +159,8 @@ impl Plane {
                 let why = record.and_then(|record| record.explanation).unwrap_or_default();
                 let why: Vec<String> = why.iter().map(|said| format!("{}: {}", said.site, said.detail)).collect();
                 let sentence = EndReason::NoPlace.sentence();
-                let detail = if why.is_empty() { sentence.to_owned() } else { format!("{sentence} {}.", why.join("; ")) };
+                let detail =
+                    if why.is_empty() { sentence.to_owned() } else { format!("{sentence} {}.", why.join("; ")) };
                 Err(ProblemKind::NoCapacity.because(detail))
             }
             _ => Ok(session),

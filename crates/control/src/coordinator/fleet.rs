@@ -38,11 +38,6 @@ impl NodeView {
         self.last.as_ref().and_then(|last| last.refuses.as_ref())
     }
 
-    /// True when it takes new sessions, as far as there is room.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.health == Health::Alive && self.record.duty == Duty::Active && self.refuses().is_none()
-    }
-
     /// True when it may take sessions now or soon.
     pub(crate) fn is_of_use(&self) -> bool {
         self.health != Health::Lost && self.record.duty == Duty::Active
@@ -266,7 +261,9 @@ impl Fleet {
 
     /// Has a node look whether a witness answers.
     pub(super) async fn probe(&self, from: NodeId, address: SocketAddr) -> ProbeOutcome {
-        let Some(way) = self.lock().get(&from).and_then(|entry| entry.way.clone()) else { return ProbeOutcome::Unknown };
+        let Some(way) = self.lock().get(&from).and_then(|entry| entry.way.clone()) else {
+            return ProbeOutcome::Unknown;
+        };
         let (reply, answer) = oneshot::channel();
         if way.commands.try_send(Command::Probe { address, reply }).is_err() {
             return ProbeOutcome::Unknown;

@@ -72,7 +72,9 @@ async fn join(request: JoinRequest, plane: Arc<Plane>) {
     plane.coordinator.fleet.set(record);
     match request.accept(node).await {
         Ok(()) => info!(%node, site, %peer, "node joined"),
-        Err(error) => warn!(%node, %peer, error = &error as &dyn std::error::Error, "a machine did not hear that it joined"),
+        Err(error) => {
+            warn!(%node, %peer, error = &error as &dyn std::error::Error, "a machine did not hear that it joined")
+        }
     }
 }
 

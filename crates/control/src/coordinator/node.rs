@@ -161,7 +161,9 @@ async fn send_command(link: &mut impl NodeLink, pending: &mut Pending, command: 
     pending.request += 1;
     let request = pending.request;
     match command {
-        Command::Offer(OfferCommand { reply, .. }) if pending.is_full() => answer(Some(reply), Err(OfferFailure::Timeout)),
+        Command::Offer(OfferCommand { reply, .. }) if pending.is_full() => {
+            answer(Some(reply), Err(OfferFailure::Timeout))
+        }
         Command::Offer(OfferCommand { instance, epoch, sdp, reply }) => {
             match timeout(SEND_LIMIT, link.send(ToNode::Offer { request, instance, epoch, sdp })).await {
                 Ok(Ok(())) => {

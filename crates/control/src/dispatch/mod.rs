@@ -11,16 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::clock::UtcTime;
+use api::content::ReplicaState;
 use api::fleet::{Duty, Health, TenantGrant};
 use api::id::{ContentId, NodeId, SessionId};
 use api::node::Capacity;
-use api::content::ReplicaState;
 use api::rest::{QueuePlace, SiteVerdict};
 use api::session::{EndReason, SessionState, WaitCause};
 use api::spec::StreamSpec;
 use scheduler::{
-    ClassId, Decision, Event, NodeState, Presence, Priority, ReleaseId, Request, Resources, Scheduler, Settings, SiteId,
-    SiteSettings, TenantId, WaitReason,
+    ClassId, Decision, Event, NodeState, Presence, Priority, ReleaseId, Request, Resources, Scheduler, Settings,
+    SiteId, SiteSettings, TenantId, WaitReason,
 };
 
 use self::numbers::{Numbers, grant};
@@ -312,15 +312,18 @@ impl Dispatcher {
                 Event::GaveUp { session } => (session, false),
                 Event::OfferLapsed { session } => (session, true),
                 // There are no trials yet; a placement is seen where it is compared.
-                Event::Placed { .. } | Event::Warned { .. } | Event::Reprieved { .. } | Event::MustEnd { .. } => continue,
+                Event::Placed { .. } | Event::Warned { .. } | Event::Reprieved { .. } | Event::MustEnd { .. } => {
+                    continue;
+                }
             };
             let Some(id) = usize::try_from(number.0).ok().and_then(|number| self.sessions.name(number).copied()) else {
                 continue;
             };
             self.epochs.remove(&id);
-            let was_playing = shown.live.iter().any(|record| {
-                record.id == id && matches!(record.state, SessionState::Recovering { .. })
-            });
+            let was_playing = shown
+                .live
+                .iter()
+                .any(|record| record.id == id && matches!(record.state, SessionState::Recovering { .. }));
             let reason = match (lapsed, was_playing) {
                 (_, true) => EndReason::NodeLost,
                 (true, false) => EndReason::OfferLapsed,
@@ -356,7 +359,13 @@ impl Dispatcher {
         }
     }
 
-    fn placed(&mut self, record: &SessionRecord, session: scheduler::SessionId, node: scheduler::NodeId, said: &mut Said) {
+    fn placed(
+        &mut self,
+        record: &SessionRecord,
+        session: scheduler::SessionId,
+        node: scheduler::NodeId,
+        said: &mut Said,
+    ) {
         let Some(id) = self.nodes.name(node.0 as usize).copied() else { return };
         let why = self.chosen(node);
         let session_id = record.id;

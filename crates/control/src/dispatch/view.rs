@@ -16,7 +16,11 @@ impl Dispatcher {
     /// Where a session was placed.
     pub(super) fn chosen(&self, node: NodeId) -> Vec<SiteVerdict> {
         let site = self.scheduler.site_of(node);
-        self.sites.name(site.0 as usize).map(|site| said(site, &Verdict::Chosen { node, score: 0 })).into_iter().collect()
+        self.sites
+            .name(site.0 as usize)
+            .map(|site| said(site, &Verdict::Chosen { node, score: 0 }))
+            .into_iter()
+            .collect()
     }
 }
 

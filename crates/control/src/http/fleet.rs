@@ -1,10 +1,14 @@
 //! The fleet, for the operator.
 
-use api::fleet::{Node, NodeList, Placement, SetDuty, TenantGrant};
+use api::fleet::{CreateJoinToken, CreatedJoinToken, Node, NodeList, Placement, SetDuty, TenantGrant};
 use api::id::{NodeId, SessionId};
 use api::problem::Problem;
 use api::rest::Session;
+use axum::body::Body;
 use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
 
 use super::Edge;
 use super::extract::{JsonIn, JsonOut, Params};
@@ -20,6 +24,24 @@ use crate::app::access::{Caller, own_session};
     ))]
 pub(super) async fn nodes(State(edge): State<Edge>, caller: Caller) -> Result<JsonOut<NodeList>, Refusal> {
     Ok(JsonOut(edge.plane.list_nodes(&caller).await?))
+}
+
+/// Makes a token by which one machine may join, within an hour.
+#[utoipa::path(post, path = "/v1/nodes/tokens", operation_id = "create_join_token", tag = "fleet",
+    request_body = CreateJoinToken,
+    security(("operator_token" = [])),
+    responses(
+        (status = 201, description = "The token. It is shown once.", body = CreatedJoinToken),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn create_join_token(
+    State(edge): State<Edge>,
+    caller: Caller,
+    JsonIn(request): JsonIn<CreateJoinToken>,
+) -> Result<Response<Body>, Refusal> {
+    let created = edge.plane.create_join_token(&caller, request).await?;
+    let headers = [(CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::CREATED, headers, JsonOut(created)).into_response())
 }
 
 /// Changes what a node is used for: cordon, drain, retire, or take back.

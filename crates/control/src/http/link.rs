@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use api::id::SessionId;
 use api::problem::{Problem, ProblemKind};
-use api::rest::{QueuePlace, LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX, LinkMessage, LinkRequest, Session, SessionStatistics};
+use api::rest::{
+    LINK_PROTOCOL, LINK_TOKEN_PROTOCOL_PREFIX, LinkMessage, LinkRequest, QueuePlace, Session, SessionStatistics,
+};
 use api::session::{EndReason, SessionState};
 use axum::body::Body;
 use axum::extract::State;

@@ -91,7 +91,12 @@ async fn pass(plane: &Plane, dispatcher: &mut Dispatcher) -> Result<(), StoreErr
 }
 
 /// Brings a session up to what is seen of it.
-async fn look_at(plane: &Plane, nodes: &Nodes, may_recover: bool, record: &mut SessionRecord) -> Result<(), StoreError> {
+async fn look_at(
+    plane: &Plane,
+    nodes: &Nodes,
+    may_recover: bool,
+    record: &mut SessionRecord,
+) -> Result<(), StoreError> {
     let node = record.node.and_then(|id| nodes.get(&id));
     let instance = node.and_then(|node| node.instance(record.instance, record.epoch));
     if let Some(stream) = instance.and_then(|instance| instance.statistics) {
@@ -163,7 +168,11 @@ async fn dispatch(
         live,
         nodes,
         grants: &grants,
-        played: &|record| match plane.catalogue.played(&record.app, record.release).map(|package| package.source.clone()) {
+        played: &|record| match plane
+            .catalogue
+            .played(&record.app, record.release)
+            .map(|package| package.source.clone())
+        {
             Some(Source::Release { content, .. }) => Played { content: Some(content), site: None },
             Some(Source::Directory(_)) | None => Played { content: None, site: only.clone() },
         },
@@ -181,9 +190,7 @@ async fn dispatch(
 async fn carry_out(plane: &Plane, act: Act) -> Result<(), StoreError> {
     let length = plane.settings.limits.session_length;
     let changed = match act {
-        Act::Queue { session, cause } => {
-            plane.store.change(session, |row| session::queued(row, cause, now())).await?
-        }
+        Act::Queue { session, cause } => plane.store.change(session, |row| session::queued(row, cause, now())).await?,
         Act::End { session, reason, why } => {
             let ended = |row: &SessionRecord| session::ended(row, reason, now()).map(|new| explained(new, why));
             plane.store.change(session, ended).await?
@@ -226,10 +233,8 @@ async fn place(
 pub(crate) fn announce(plane: &Plane, record: &SessionRecord) {
     plane.coordinator.publish(record.view());
     // Only these change what the node shall do.
-    let is_news = matches!(
-        record.state,
-        SessionState::Reserved | SessionState::Stopping { .. } | SessionState::Ended { .. }
-    );
+    let is_news =
+        matches!(record.state, SessionState::Reserved | SessionState::Stopping { .. } | SessionState::Ended { .. });
     if let Some(node) = record.node.filter(|_| is_news) {
         plane.coordinator.fleet.want(node);
     }

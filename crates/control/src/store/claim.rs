@@ -7,8 +7,8 @@ use sea_orm::{
     QuerySelect,
 };
 
-use super::entity::session::{Column, Entity};
 use super::entity::node;
+use super::entity::session::{Column, Entity};
 use super::save::{self, SaveRefusal, SaveRule};
 use super::session::{SessionRecord, live, live_of, to_row};
 use super::{Changed, Store, StoreError, player};
@@ -113,11 +113,7 @@ impl Store {
 }
 
 /// Whether a node holds what it has and this session.
-async fn has_room(
-    connection: &impl ConnectionTrait,
-    id: api::id::SessionId,
-    on: NodeId,
-) -> Result<bool, StoreError> {
+async fn has_room(connection: &impl ConnectionTrait, id: api::id::SessionId, on: NodeId) -> Result<bool, StoreError> {
     let Some(node) = node::Entity::find_by_id(on.to_string()).one(connection).await? else { return Ok(false) };
     let pixels = Func::coalesce([Expr::col(Column::PixelsPerSecond).sum().cast_as("bigint"), Expr::val(0_i64)]);
     let used: Option<(i64, i64)> = Entity::find()

@@ -7,8 +7,8 @@ use api::node::Capacity;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 
-use super::entity::node::{Column, Entity, Model};
 use super::entity::join_token;
+use super::entity::node::{Column, Entity, Model};
 use super::{Store, StoreError};
 
 /// A node with everything that has to survive.
@@ -150,7 +150,8 @@ fn from_row(row: Model) -> Result<NodeRecord, StoreError> {
         duty: Duty::from_word(&row.duty).ok_or_else(|| unreadable("duty"))?,
         capacity: Capacity {
             sessions: u32::try_from(row.sessions).map_err(|_range| unreadable("sessions"))?,
-            pixels_per_second: u64::try_from(row.pixels_per_second).map_err(|_range| unreadable("pixels_per_second"))?,
+            pixels_per_second: u64::try_from(row.pixels_per_second)
+                .map_err(|_range| unreadable("pixels_per_second"))?,
         },
         joined_at: UtcTime::from_unix_ms(row.joined_at),
     })

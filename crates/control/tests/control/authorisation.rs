@@ -53,6 +53,7 @@ fn operations() -> Vec<Operation> {
                     let body = match path.as_str() {
                         "/v1/tenants" => r#"{"name": "house"}"#,
                         "/v1/tenants/{tenant}/grant" => r#"{"guarantee": 1}"#,
+                        "/v1/nodes/tokens" => r#"{"site": "paris"}"#,
                         "/v1/nodes/{id}/duty" => r#"{"duty": "active"}"#,
                         "/v1/apps/{app}/channels/{channel}" => r#"{"release": 1}"#,
                         "/v1/apps/{app}/releases/{release}/replicas/{site}" => r#"{"policy": "pinned"}"#,

@@ -71,7 +71,9 @@ async fn concurrent_claims_never_exceed_what_the_node_holds_and_everybody_has_hi
             for ((id, token), state) in sessions.iter().zip(states(&plane, &sessions).await) {
                 let player = plane.client.with_token(token);
                 match state.as_str() {
-                    "offered" => assert_eq!(player.send("POST", &format!("/v1/sessions/{id}/accept"), "").await.status, 200),
+                    "offered" => {
+                        assert_eq!(player.send("POST", &format!("/v1/sessions/{id}/accept"), "").await.status, 200)
+                    }
                     "ready" => {
                         served.push(id.clone());
                         assert_eq!(player.delete(&format!("/v1/sessions/{id}")).await.status, 200);

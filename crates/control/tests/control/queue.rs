@@ -68,7 +68,8 @@ async fn a_place_that_nobody_takes_goes_to_the_next() {
     assert_eq!((&gone["state"]["reason"], &gone["state"]["party"]), (&"offer_lapsed".into(), &"player".into()));
     plane.until_state(&second.0, &second.1, "offered").await;
     assert_eq!(plane.node.read(|script| script.most_desired), 1, "nothing was started for who did not answer");
-    let late = plane.client.with_token(&sleeper.1).send("POST", &format!("/v1/sessions/{}/accept", sleeper.0), "").await;
+    let late =
+        plane.client.with_token(&sleeper.1).send("POST", &format!("/v1/sessions/{}/accept", sleeper.0), "").await;
     assert_eq!(late.json()["state"]["state"], "ended");
 }
 
@@ -170,7 +171,11 @@ async fn a_cordoned_node_takes_nothing_new_and_a_session_waits_for_it() {
     let playing = plane.create_ready().await;
     let nodes = operator.get("/v1/nodes").await.json();
     let node = &nodes["nodes"][0];
-    assert_eq!((&node["health"], &node["places"], &node["sessions"]), (&"alive".into(), &2.into(), &1.into()), "{node}");
+    assert_eq!(
+        (&node["health"], &node["places"], &node["sessions"]),
+        (&"alive".into(), &2.into(), &1.into()),
+        "{node}"
+    );
     let duty = format!("/v1/nodes/{}/duty", node["id"].as_str().unwrap());
     let cordoned = operator.send("PUT", &duty, r#"{"duty": "cordoned"}"#).await;
     assert_eq!((cordoned.status, &cordoned.json()["duty"]), (200, &"cordoned".into()));

@@ -1,7 +1,7 @@
 //! An agent in a directory of its own, and the control plane's end of its link.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use api::id::{InstanceId, NodeId};
 use api::manifest::Manifest;
 use api::node::{
     DesiredInstance, DesiredInstances, FromNode, InProcessLink, InstanceState, NodeLink, ObservedInstance,
-    ObservedNode, OfferFailure, PackageSource, ToNode,
+    ObservedNode, OfferFailure, PackageSource, ProbeOutcome, ToNode,
 };
 use api::session::EndReason;
 use api::streamer::NetworkSettings;
@@ -26,6 +26,7 @@ pub(crate) struct Harness {
     pub(crate) desired: Vec<DesiredInstance>,
     newest: Option<ObservedNode>,
     answers: Vec<(u64, Result<String, OfferFailure>)>,
+    probes: Vec<(u64, ProbeOutcome)>,
 }
 
 pub(crate) fn sandbox_program() -> PathBuf {
@@ -77,7 +78,15 @@ impl Harness {
         change(&mut settings);
         let (link, node_end) = api::node::in_process();
         let agent = Agent::start(settings, node_end).await.unwrap();
-        Self { dir, link, agent: Some(agent), desired: Vec::new(), newest: None, answers: Vec::new() }
+        Self {
+            dir,
+            link,
+            agent: Some(agent),
+            desired: Vec::new(),
+            newest: None,
+            answers: Vec::new(),
+            probes: Vec::new(),
+        }
     }
 
     pub(crate) fn instance(&self, manifest: Manifest) -> DesiredInstance {
@@ -114,6 +123,7 @@ impl Harness {
         match message.expect("the agent is gone") {
             FromNode::Observed(node) => self.newest = Some(node),
             FromNode::Answer { request, outcome } => self.answers.push((request, outcome)),
+            FromNode::Probed { request, outcome } => self.probes.push((request, outcome)),
         }
     }
 
@@ -160,6 +170,17 @@ impl Harness {
         loop {
             if let Some((_, outcome)) = self.answers.iter().find(|(answered, _)| *answered == request) {
                 return outcome.clone();
+            }
+            self.receive().await;
+        }
+    }
+
+    pub(crate) async fn probe(&mut self, address: SocketAddr) -> ProbeOutcome {
+        let request = u64::try_from(self.probes.len()).unwrap() + 1;
+        self.link.send(ToNode::Probe { request, address }).await.unwrap();
+        loop {
+            if let Some((_, outcome)) = self.probes.iter().find(|(answered, _)| *answered == request) {
+                return *outcome;
             }
             self.receive().await;
         }

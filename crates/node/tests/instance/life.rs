@@ -1,8 +1,9 @@
 //! What works: start, offers, two at once, stop, restart of the agent.
 
 use std::fs;
+use std::time::Duration;
 
-use api::node::{InstanceState, OfferFailure, PlayerPresence};
+use api::node::{InstanceState, OfferFailure, PlayerPresence, ProbeOutcome};
 use api::session::EndReason;
 use node::Agent;
 
@@ -196,5 +197,18 @@ async fn the_streamer_has_real_time_priority_and_no_other_right() {
     }
     // It has the right where the agent has it.
     assert_eq!(field("realtime "), agent.to_string(), "{log}");
+    harness.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_looks_after_other_nodes() {
+    let witness = link::witness::Witness::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = witness.address();
+    let mut harness = Harness::with("", |settings| settings.witness = Some(address)).await;
+    harness.until("with its witness", |node| node.witness == Some(address)).await;
+    assert_eq!(harness.probe(address).await, ProbeOutcome::Alive);
+    drop(witness);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(harness.probe(address).await, ProbeOutcome::Refused);
     harness.stop().await;
 }

@@ -165,7 +165,8 @@ fn what_a_lost_node_had_waits_for_another_one() {
     let moving = next(&record(CONNECTED, true), &drained, &RULES).unwrap();
     assert_eq!((moving.state, moving.epoch), (stopping(EndReason::Moved), 1), "its save comes first");
     assert_eq!(next(&moving, &drained, &RULES), None);
-    let stopped_there = instance(InstanceState::Ended { reason: EndReason::Moved, detail: None }, PlayerPresence::Lost, 0);
+    let stopped_there =
+        instance(InstanceState::Ended { reason: EndReason::Moved, detail: None }, PlayerPresence::Lost, 0);
     let moved = next(&moving, &Evidence { instance: Some(&stopped_there), ..drained }, &RULES).unwrap();
     assert_eq!((moved.state, moved.epoch, moved.node), (SessionState::Recovering { since: at(7) }, 2, None));
     let hung = next(&moving, &Evidence { now: at(100), ..drained }, &RULES).unwrap();

@@ -114,6 +114,8 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                         end.to_control.send(FromNode::Answer { request, outcome }).await.unwrap_or_default();
                     }
                 }
+                // This node knows no other one.
+                Some(ToNode::Probe { .. }) => {}
                 None => return,
             },
             () = node.changed.notified() => {
@@ -126,6 +128,7 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                     refuses: script.refuses.clone(),
                     instances: script.instances.values().cloned().collect(),
                     replicas: script.replicas.clone(),
+                    witness: None,
                 });
                 // A control plane that stopped wants no report.
                 end.to_control.send(FromNode::Observed(observed)).await.unwrap_or_default();

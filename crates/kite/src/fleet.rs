@@ -1,0 +1,139 @@
+//! `kite fleet`: the machines of an installation, and what tenants may use of them.
+
+use std::process::ExitCode;
+
+use api::fleet::{CreateJoinToken, CreatedJoinToken, Duty, Node, NodeList, SetDuty, TenantGrant};
+use api::id::NodeId;
+use clap::Subcommand;
+use hyper::Method;
+
+use crate::say;
+use crate::session::Server;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// List nodes: where they are, whether they are well, what they hold.
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Print a token by which one machine may join, within an hour.
+    Token {
+        #[command(flatten)]
+        server: Server,
+        /// The site that it joins; a new name makes a new site.
+        #[arg(long)]
+        site: String,
+        /// Its hardware class [default: standard].
+        #[arg(long)]
+        class: Option<String>,
+    },
+    /// Let nothing new go to a node; what runs goes on.
+    Cordon {
+        #[command(flatten)]
+        server: Server,
+        /// Its id, as `list` shows it.
+        node: NodeId,
+    },
+    /// Let nothing new go to a node, and move what runs: it is saved, stopped, and started on another one.
+    Drain {
+        #[command(flatten)]
+        server: Server,
+        /// Its id, as `list` shows it.
+        node: NodeId,
+    },
+    /// Let sessions go to a node again.
+    Activate {
+        #[command(flatten)]
+        server: Server,
+        /// Its id, as `list` shows it.
+        node: NodeId,
+    },
+    /// Send a node away for good. What it still has is started elsewhere from its last save: drain it first.
+    Retire {
+        #[command(flatten)]
+        server: Server,
+        /// Its id, as `list` shows it.
+        node: NodeId,
+    },
+    /// Set what a tenant may use at once, on all sites together.
+    Grant {
+        #[command(flatten)]
+        server: Server,
+        /// The tenant's name.
+        tenant: String,
+        /// Sessions for which it goes before those that borrow.
+        #[arg(long)]
+        guarantee: u32,
+        /// Sessions beyond, while nobody who is under his guarantee waits for the same place.
+        #[arg(long, default_value_t = 0)]
+        borrow: u32,
+        /// Never more [default: guarantee and borrow together].
+        #[arg(long)]
+        maximum: Option<u32>,
+        /// Its share of what becomes free, against the others that wait.
+        #[arg(long, default_value_t = 1)]
+        weight: u32,
+    },
+}
+
+pub(crate) fn run(command: FleetCommand) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(answer(command))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn answer(command: FleetCommand) -> anyhow::Result<()> {
+    match command {
+        FleetCommand::List { server } => {
+            let list: NodeList = server.open()?.get("/v1/nodes").await?;
+            for node in &list.nodes {
+                say::out(&line(node));
+            }
+            Ok(())
+        }
+        FleetCommand::Token { server, site, class } => {
+            let created: CreatedJoinToken =
+                server.open()?.json(Method::POST, "/v1/nodes/tokens", Some(&CreateJoinToken { site, class })).await?;
+            say::out(&created.token);
+            Ok(())
+        }
+        FleetCommand::Cordon { server, node } => set(&server, node, Duty::Cordoned).await,
+        FleetCommand::Drain { server, node } => set(&server, node, Duty::Draining).await,
+        FleetCommand::Activate { server, node } => set(&server, node, Duty::Active).await,
+        FleetCommand::Retire { server, node } => set(&server, node, Duty::Retired).await,
+        FleetCommand::Grant { server, tenant, guarantee, borrow, maximum, weight } => {
+            let grant = TenantGrant { guarantee, borrow, maximum, weight };
+            let granted: TenantGrant =
+                server.open()?.json(Method::PUT, &format!("/v1/tenants/{tenant}/grant"), Some(&grant)).await?;
+            say::out(&format!(
+                "{tenant}: {} guaranteed, {} borrowed at most, weight {}",
+                granted.guarantee, granted.borrow, granted.weight
+            ));
+            Ok(())
+        }
+    }
+}
+
+async fn set(server: &Server, node: NodeId, duty: Duty) -> anyhow::Result<()> {
+    let node: Node =
+        server.open()?.json(Method::PUT, &format!("/v1/nodes/{node}/duty"), Some(&SetDuty { duty })).await?;
+    say::out(&line(&node));
+    Ok(())
+}
+
+fn line(node: &Node) -> String {
+    let health = serde_json::to_value(node.health).ok().and_then(|word| word.as_str().map(str::to_owned));
+    format!(
+        "{}  {:16} {:12} {:10} {:9} {:8} {:3} of {:3}  {}",
+        node.id,
+        node.name,
+        node.site,
+        node.class,
+        node.duty.word(),
+        health.unwrap_or_default(),
+        node.sessions,
+        node.places,
+        node.refuses.as_deref().unwrap_or(""),
+    )
+}
