@@ -9,6 +9,7 @@
 
 mod app;
 mod coordinator;
+mod database;
 mod http;
 pub mod keeper;
 mod reconcile;
@@ -17,6 +18,7 @@ mod settings;
 mod stop;
 mod store;
 
+pub use self::database::{DatabaseSettings, DatabaseUrl, DatabaseUrlError};
 pub use self::serve::{OPERATOR_TOKEN_FILE, Running, ServeError, serve};
 pub use self::settings::{Limits, Settings};
 

@@ -27,7 +27,7 @@ use crate::http::{self, Edge, server};
 use crate::reconcile;
 use crate::settings::Settings;
 use crate::stop::Raise;
-use crate::store::{Store, StoreError};
+use crate::store::{Role, Store, StoreError};
 
 /// The operator's token in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator-token";
@@ -65,7 +65,11 @@ pub enum ServeError {
     /// The content store cannot be opened: check the settings under `[store]`, or the directory.
     #[error("the content store cannot be opened")]
     Content(#[source] content::StoreError),
-    /// The database cannot be opened: check the disk, or remove a database that a newer version wrote.
+    /// Another process serves from the same PostgreSQL database: stop it, or give this one a database of its own.
+    #[error("the database is in use by another process of Kite: stop that one, or use another database")]
+    DatabaseInUse,
+    /// The database cannot be opened: the source says what to do about PostgreSQL; otherwise check the disk, or remove a database that a newer
+    /// version wrote.
     #[error("the database cannot be opened")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The address cannot be listened on: another program has it, or it is none of this machine's.
@@ -124,7 +128,9 @@ pub async fn serve(
     let operator = token::operator_token(&operator_path)
         .map_err(|source| ServeError::DataDir { path: operator_path.clone(), source })?;
     let catalogue = read_catalogue(&settings).await?;
-    let store = Store::open(&settings.data_dir).await.map_err(database)?;
+    let store = Store::open(&settings.data_dir, &settings.database).await.map_err(database)?;
+    // A second one would end the sessions of the first as those of a run before it.
+    let role = store.take(Role::ControlPlane).await.map_err(database)?.ok_or(ServeError::DatabaseInUse)?;
     let content = content::Store::open(&settings.content).map_err(ServeError::Content)?;
     let key_path = settings.data_dir.join(SAVE_KEY_FILE);
     let save_key =
@@ -170,6 +176,7 @@ pub async fn serve(
         for task in tasks {
             finish("task", task).await;
         }
+        role.release().await;
         if let Err(error) = plane.store.close().await {
             error!(error = &error as &dyn std::error::Error, "the database could not be closed");
         }

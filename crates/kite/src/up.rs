@@ -128,6 +128,7 @@ fn plan(args: UpArgs, config: &Config) -> anyhow::Result<Plan> {
     control.allowed_hosts.clone_from(&config.access.hosts);
     control.behind_proxy = config.access.behind_proxy;
     control.limits = config.control_limits();
+    control.database = config.database()?;
     control.content = config.store(&data_dir)?;
 
     let advertise = if args.advertise.is_empty() { config.network.advertise.clone() } else { Some(args.advertise) };

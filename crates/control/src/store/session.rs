@@ -160,8 +160,10 @@ impl Store {
         id: SessionId,
         next: impl FnOnce(&SessionRecord) -> Option<SessionRecord>,
     ) -> Result<Changed, StoreError> {
-        let transaction = self.begin().await?;
-        let Some(row) = Entity::find_by_id(id.to_string()).one(&transaction).await? else {
+        // Of one row, because many sessions change at once. Nothing that serial transactions decide by is undone by it: a session that has
+        // ended stays so, and a row's player, app and release are those that were read under the lock.
+        let transaction = self.write.begin_row().await?;
+        let Some(row) = Entity::find_by_id(id.to_string()).lock_exclusive().one(&transaction).await? else {
             transaction.rollback().await?;
             return Ok(Changed::Missing);
         };
@@ -241,11 +243,13 @@ async fn usage(
     address: &str,
     player: Option<PlayerId>,
 ) -> Result<Usage, StoreError> {
+    // PostgreSQL's sum of bigints is a numeric.
     let pixels = Func::coalesce([Expr::col(Column::PixelsPerSecond).sum(), Expr::val(0_i64)]);
+    let pixels = Expr::from(pixels).cast_as("bigint");
     let totals: Option<(i64, i64)> = Entity::find()
         .select_only()
         .column_as(Column::Id.count(), "sessions")
-        .column_as(Expr::from(pixels), "pixels_per_second")
+        .column_as(pixels, "pixels_per_second")
         .filter(live())
         .into_tuple()
         .one(connection)
