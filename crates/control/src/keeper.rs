@@ -9,16 +9,17 @@ use content::{
     Fault, Ledger, Live, ObjectName, RootId, Stats, StoreSettings, Verified,
 };
 
+use crate::DatabaseSettings;
 use crate::app::now;
-use crate::store::{LiveContent, Store, StoreError};
+use crate::store::{Held, LiveContent, Role, Store, StoreError};
 
-/// Held by the one keeper.
+/// Held by the one keeper of a data directory. Of those that share a PostgreSQL database, one at a time has [`Role::Keeper`].
 const LOCK_FILE: &str = "content-keeper.lock";
 
 /// Why the keeper did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
-    /// Another one works on the same data directory: wait for it.
+    /// Another one works on the same data directory or database: wait for it.
     #[error("another collection of the content store is running")]
     Busy,
     /// The data directory cannot be used: check its path and rights.
@@ -93,14 +94,25 @@ impl Ledger for Books<'_> {
     }
 }
 
-async fn open(data_dir: &Path, settings: &StoreSettings) -> Result<(Store, content::Store), KeeperError> {
-    let path = data_dir.join(crate::store::DATABASE_FILE);
-    if !path.is_file() {
+/// What a control plane has, for a keeper without it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// Its database.
+    pub database: DatabaseSettings,
+    /// Its content store.
+    pub content: StoreSettings,
+}
+
+async fn open(place: &Place) -> Result<(Store, content::Store), KeeperError> {
+    let path = place.data_dir.join(crate::store::DATABASE_FILE);
+    if place.database == DatabaseSettings::Embedded && !path.is_file() {
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(KeeperError::DataDir { path, source });
     }
-    let database = Store::open(data_dir).await.map_err(database)?;
-    Ok((database, content::Store::open(settings)?))
+    let database = Store::open(&place.data_dir, &place.database).await.map_err(database)?;
+    Ok((database, content::Store::open(&place.content)?))
 }
 
 /// Removes what nothing needs; with `is_dry_run` only says what would be.
@@ -108,13 +120,12 @@ async fn open(data_dir: &Path, settings: &StoreSettings) -> Result<(Store, conte
 /// # Errors
 /// Each variant of [`KeeperError`] says what to do.
 pub async fn collect(
-    data_dir: &Path,
-    settings: &StoreSettings,
+    place: &Place,
     is_dry_run: bool,
     progress: &(dyn Fn(CollectProgress) + Sync),
 ) -> Result<Collected, KeeperError> {
-    let (database, store) = open(data_dir, settings).await?;
-    collect_with(data_dir, &database, &store, is_dry_run, progress).await
+    let (database, store) = open(place).await?;
+    collect_with(&place.data_dir, &database, &store, is_dry_run, progress).await
 }
 
 /// Writes packs anew of which releases need little, and joins what several tenants sent; with `is_dry_run` only says what would be. What comes
@@ -125,28 +136,47 @@ pub(crate) async fn compact_with(
     store: &content::Store,
     options: CompactOptions,
 ) -> Result<Compacted, KeeperError> {
-    let _lock = lock(data_dir)?;
-    let roots = database.release_roots().await.map_err(self::database)?;
-    let roots: Vec<RootId> = roots.iter().map(|root| parse_root(root)).collect::<Result<_, _>>()?;
-    Ok(content::compact(store, &Books(database), &roots, options, &|_progress| {}).await?)
+    alone(data_dir, database, async {
+        let roots = database.release_roots().await.map_err(self::database)?;
+        let roots: Vec<RootId> = roots.iter().map(|root| parse_root(root)).collect::<Result<_, _>>()?;
+        Ok(content::compact(store, &Books(database), &roots, options, &|_progress| {}).await?)
+    })
+    .await
 }
 
-/// Only one keeper works on a data directory, for as long as this is held.
-fn lock(data_dir: &Path) -> Result<File, KeeperError> {
+/// Does this as the one keeper of the data directory and of the database.
+async fn alone<T>(
+    data_dir: &Path,
+    database: &Store,
+    work: impl Future<Output = Result<T, KeeperError>>,
+) -> Result<T, KeeperError> {
+    let (_lock, role) = lock(data_dir, database).await?;
+    let done = work.await;
+    role.release().await;
+    done
+}
+
+async fn lock(data_dir: &Path, database: &Store) -> Result<(File, Held), KeeperError> {
     let path = data_dir.join(LOCK_FILE);
     let failed = |source| KeeperError::DataDir { path: path.clone(), source };
     let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(KeeperError::Busy),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(KeeperError::Busy),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
+    let role = database.take(Role::Keeper).await.map_err(self::database)?.ok_or(KeeperError::Busy)?;
+    Ok((lock, role))
 }
 
 /// Forgets what a collection condemned that was killed: nobody removes it any more, and uploads would wait for it.
 pub(crate) async fn absolve(data_dir: &Path, database: &Store) -> Result<(), StoreError> {
-    match lock(data_dir) {
-        Ok(_lock) => database.condemn(&[]).await,
+    match lock(data_dir, database).await {
+        Ok((_lock, role)) => {
+            let forgotten = database.condemn(&[]).await;
+            role.release().await;
+            forgotten
+        }
         // One is at work, or nobody can tell.
         Err(_) => Ok(()),
     }
@@ -160,10 +190,12 @@ pub(crate) async fn collect_with(
     is_dry_run: bool,
     progress: &(dyn Fn(CollectProgress) + Sync),
 ) -> Result<Collected, KeeperError> {
-    let _lock = lock(data_dir)?;
-    database.forget_retired_before(now().minus(COLLECT_GRACE)).await.map_err(self::database)?;
-    let options = CollectOptions { is_dry_run, ..CollectOptions::default() };
-    Ok(content::collect(store, &Books(database), options, progress).await?)
+    alone(data_dir, database, async {
+        database.forget_retired_before(now().minus(COLLECT_GRACE)).await.map_err(self::database)?;
+        let options = CollectOptions { is_dry_run, ..CollectOptions::default() };
+        Ok(content::collect(store, &Books(database), options, progress).await?)
+    })
+    .await
 }
 
 async fn roots(database: &Store) -> Result<Vec<RootId>, KeeperError> {
@@ -174,12 +206,8 @@ async fn roots(database: &Store) -> Result<Vec<RootId>, KeeperError> {
 ///
 /// # Errors
 /// Each variant of [`KeeperError`] says what to do.
-pub async fn verify(
-    data_dir: &Path,
-    settings: &StoreSettings,
-    progress: &(dyn Fn(Verified) + Sync),
-) -> Result<Vec<Fault>, KeeperError> {
-    let (database, store) = open(data_dir, settings).await?;
+pub async fn verify(place: &Place, progress: &(dyn Fn(Verified) + Sync)) -> Result<Vec<Fault>, KeeperError> {
+    let (database, store) = open(place).await?;
     Ok(content::verify(&store, &roots(&database).await?, progress).await?)
 }
 
@@ -187,7 +215,7 @@ pub async fn verify(
 ///
 /// # Errors
 /// Each variant of [`KeeperError`] says what to do.
-pub async fn stats(data_dir: &Path, settings: &StoreSettings) -> Result<Stats, KeeperError> {
-    let (database, store) = open(data_dir, settings).await?;
+pub async fn stats(place: &Place) -> Result<Stats, KeeperError> {
+    let (database, store) = open(place).await?;
     Ok(content::stats(&store, &roots(&database).await?).await?)
 }

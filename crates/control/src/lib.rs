@@ -10,6 +10,7 @@
 
 mod app;
 mod coordinator;
+mod database;
 mod dispatch;
 mod http;
 pub mod keeper;
@@ -19,6 +20,7 @@ mod settings;
 mod stop;
 mod store;
 
+pub use self::database::{DatabaseSettings, DatabaseUrl, DatabaseUrlError};
 pub use self::serve::{OPERATOR_TOKEN_FILE, Running, ServeError, serve};
 pub use self::settings::{Limits, Settings};
 

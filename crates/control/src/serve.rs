@@ -28,7 +28,7 @@ use crate::http::{self, Edge, server};
 use crate::reconcile;
 use crate::settings::Settings;
 use crate::stop::Raise;
-use crate::store::{SessionRecord, Store, StoreError};
+use crate::store::{Role, SessionRecord, Store, StoreError};
 
 /// The operator's token in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator-token";
@@ -72,7 +72,11 @@ pub enum ServeError {
     /// Nodes cannot be listened for: check the address, and the directory `authority` in the data directory.
     #[error("nodes cannot be listened for")]
     Nodes(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The database cannot be opened: check the disk, or remove a database that a newer version wrote.
+    /// Another process serves from the same PostgreSQL database: stop it, or give this one a database of its own.
+    #[error("the database is in use by another process of Kite: stop that one, or use another database")]
+    DatabaseInUse,
+    /// The database cannot be opened: the source says what to do about PostgreSQL; otherwise check the disk, or remove a database that a newer
+    /// version wrote.
     #[error("the database cannot be opened")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The address cannot be listened on: another program has it, or it is none of this machine's.
@@ -138,7 +142,9 @@ pub async fn serve(
     let operator = token::operator_token(&operator_path)
         .map_err(|source| ServeError::DataDir { path: operator_path.clone(), source })?;
     let catalogue = read_catalogue(&settings).await?;
-    let store = Store::open(&settings.data_dir).await.map_err(database)?;
+    let store = Store::open(&settings.data_dir, &settings.database).await.map_err(database)?;
+    // A second one would end the sessions of the first as those of a run before it.
+    let role = store.take(Role::ControlPlane).await.map_err(database)?.ok_or(ServeError::DatabaseInUse)?;
     let content = content::Store::open(&settings.content).map_err(ServeError::Content)?;
     let key_path = settings.data_dir.join(SAVE_KEY_FILE);
     let save_key =
@@ -197,6 +203,7 @@ pub async fn serve(
         for task in tasks {
             finish("task", task).await;
         }
+        role.release().await;
         if let Err(error) = plane.store.close().await {
             error!(error = &error as &dyn std::error::Error, "the database could not be closed");
         }

@@ -9,14 +9,18 @@ use std::time::Duration;
 use api::id::NodeId;
 use content::StoreSettings;
 
+use crate::database::DatabaseSettings;
+
 /// Everything that the control plane has to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Address of the HTTP server. Port 0 takes a free one. There is no TLS here: anything but loopback needs a proxy
     /// that adds it, because browsers lock the pointer and read gamepads on secure pages only.
     pub listen: SocketAddr,
-    /// Directory of the database and of the operator's token. Made with mode 0700 when it is missing.
+    /// Directory of the embedded database and of the operator's token. Made with mode 0700 when it is missing.
     pub data_dir: PathBuf,
+    /// Where the records are.
+    pub database: DatabaseSettings,
     /// Packages, or directories of packages.
     pub games: Vec<PathBuf>,
     /// The built web page. Without it the server says at `/` how to build it.
@@ -55,6 +59,7 @@ impl Settings {
             content: StoreSettings::Local { dir: data_dir.join("content") },
             keeper_period: Duration::from_secs(6 * 3600),
             data_dir,
+            database: DatabaseSettings::Embedded,
             games: Vec::new(),
             web_dir: None,
             guests: true,

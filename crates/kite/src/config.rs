@@ -1,17 +1,23 @@
 //! The configuration file of `kite up`: TOML, unknown keys refused, every field optional.
 //!
-//! `docs/configuration.md` is its manual. The command line wins over the file, the file over the defaults.
+//! `docs/configuration.md` is its manual. The command line and the environment win over the file, the file over the defaults. What is said of a file
+//! that cannot be used quotes no address: one may hold a password.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::streamer::EncoderChoice;
+use control::{DatabaseSettings, DatabaseUrl};
 use serde::Deserialize;
 
 /// Longest file in bytes. More is not a configuration.
 const MAX_BYTES: u64 = 256 * 1024;
+
+/// The database's address, over the file's. No option of the command line: those can be read by everybody on the machine.
+const DATABASE_VARIABLE: &str = "KITE_DATABASE_URL";
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -30,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) stream: Stream,
     pub(crate) access: Access,
     pub(crate) limits: Limits,
+    pub(crate) database: DatabaseTable,
     pub(crate) store: StoreTable,
     pub(crate) volume: VolumeTable,
     pub(crate) fleet: Fleet,
@@ -99,6 +106,26 @@ pub(crate) struct Limits {
     pub(crate) plays_s: Option<u32>,
     pub(crate) save_mb: Option<u32>,
     pub(crate) save_files: Option<u32>,
+}
+
+/// Where the records are kept: in the data directory, or at PostgreSQL.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DatabaseTable {
+    pub(crate) url: Option<Secret>,
+    /// A file that holds it, so that a password stands in no configuration.
+    pub(crate) url_file: Option<PathBuf>,
+}
+
+/// What is never shown.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub(crate) struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// Where releases and saves are kept: a directory, or a bucket.
@@ -178,6 +205,7 @@ impl Config {
         let secret = config.store.s3.as_mut().map(|s3| &mut s3.secret_access_key_file);
         let paths = config.games.iter_mut().flatten().chain(&mut config.data).chain(&mut config.web);
         let paths = paths.chain(&mut config.store.dir).chain(&mut config.volume.dir).chain(secret);
+        let paths = paths.chain(&mut config.database.url_file);
         for entry in paths {
             *entry = base.join(&*entry);
         }
@@ -185,7 +213,7 @@ impl Config {
     }
 
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| without_addresses(error, text))?;
         config.check()?;
         Ok(config)
     }
@@ -217,6 +245,12 @@ impl Config {
         if counts.into_iter().flatten().any(|n| n == 0) || limits.offers_per_minute == Some(0) {
             bail!("a number of [limits] is 0: nobody could play; remove the line or give at least 1");
         }
+        if self.database.url.is_some() && self.database.url_file.is_some() {
+            bail!("[database] names both an address and a file with one: remove one of them");
+        }
+        if let Some(Secret(url)) = &self.database.url {
+            url.parse::<DatabaseUrl>().context("database.url")?;
+        }
         if self.store.dir.is_some() && self.store.s3.is_some() {
             bail!("[store] names both a directory and a bucket: remove one of them");
         }
@@ -237,6 +271,27 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// Where the records are kept: the environment over the file.
+    pub(crate) fn database(&self) -> anyhow::Result<DatabaseSettings> {
+        match std::env::var(DATABASE_VARIABLE) {
+            Ok(url) => Ok(DatabaseSettings::Postgres(url.parse().context(DATABASE_VARIABLE)?)),
+            Err(std::env::VarError::NotPresent) => self.database_of_file(),
+            Err(std::env::VarError::NotUnicode(_)) => bail!("{DATABASE_VARIABLE} is not UTF-8"),
+        }
+    }
+
+    fn database_of_file(&self) -> anyhow::Result<DatabaseSettings> {
+        let url = match (&self.database.url, &self.database.url_file) {
+            (Some(Secret(url)), _) => url.parse().context("database.url")?,
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+                text.trim().parse().with_context(|| format!("{} is not usable", path.display()))?
+            }
+            (None, None) => return Ok(DatabaseSettings::Embedded),
+        };
+        Ok(DatabaseSettings::Postgres(url))
     }
 
     /// Where releases and saves are kept.
@@ -309,6 +364,19 @@ impl Config {
     }
 }
 
+/// What TOML says, which quotes the line: not where an address stands in it.
+fn without_addresses(error: toml::de::Error, text: &str) -> anyhow::Error {
+    let shown = error.to_string();
+    if !shown.contains("://") {
+        return error.into();
+    }
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.lines().count().max(1);
+    anyhow::anyhow!(
+        "line {line} cannot be read: an address is a text in quotes, `url` of [database], and nothing else stands there"
+    )
+}
+
 /// Kilobits a second, as they stand in the configuration.
 fn kbps(number: Option<u64>) -> Option<content::Rate> {
     number.and_then(|kbps| std::num::NonZero::new(kbps.saturating_mul(125))).map(content::Rate)
@@ -355,11 +423,50 @@ mod tests {
             Err("both"),
         );
         check("[store.s3]\nbucket = \"b\"", Err("missing field"));
+        check("[database]\nurl = \"postgres://kite@db.example/kite\"", Ok(()));
+        check("[database]\nurl = \"postgres://kite@db.example/kite\"\nurl_file = \"f\"", Err("both"));
+        check("[database]\nurl = \"mysql://kite@db.example/kite\"", Err("does not begin with postgres://"));
+        check("[database]\nuri = \"x\"", Err("unknown field `uri`"));
         check("[volume]\nparallel = 0", Err("nothing could be fetched"));
         check("[volume]\nxfs_gb = 0", Err("at least 1"));
         check("[volume]\nxfs_gb = 5\ndir = \"a\"", Err("both"));
         check("[access]\norigins = [\"https://a.example\"]", Ok(()));
         check("[access]\norigins = [\"https://a.example/page\"]", Err("is no origin"));
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        let url = "postgres://kite:secret@db.example/kite";
+        let config = Config::parse(&format!("[database]\nurl = \"{url}\"")).unwrap();
+        let shown = format!("{config:?} {:?}", config.database_of_file().unwrap());
+        assert!(shown.contains("`kite` at db.example") && !shown.contains("secret"), "{shown}");
+        for wrong in [
+            format!("[database]\nurl = \"{url}"),
+            format!("[database]\nurl = {url}"),
+            format!("[database]\nurl = [\"{url}\"]"),
+            format!("database = \"{url}\""),
+            format!("\"{url}\" = 1"),
+            format!("[database]\nurl = \"x{url}\""),
+            format!("[database]\nurl = \"{url}?password=secret\""),
+        ] {
+            let shown = format!("{:#}", Config::parse(&wrong).expect_err(&wrong));
+            assert!(!shown.contains("secret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_lie_in_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, "[database]\nurl_file = \"url\"").unwrap();
+        let config = Config::read(&path).unwrap();
+        assert!(format!("{:#}", config.database_of_file().unwrap_err()).contains("cannot read"));
+        std::fs::write(dir.path().join("url"), "postgres://kite:secret@db.example/kite\n").unwrap();
+        assert!(matches!(config.database_of_file().unwrap(), DatabaseSettings::Postgres(_)));
+        std::fs::write(dir.path().join("url"), "kite:secret@db.example\n").unwrap();
+        let shown = format!("{:#}", config.database_of_file().unwrap_err());
+        assert!(shown.contains("postgres://") && !shown.contains("secret"), "{shown}");
+        assert_eq!(Config::default().database_of_file().unwrap(), DatabaseSettings::Embedded);
     }
 
     #[test]
@@ -383,6 +490,7 @@ mod tests {
         }
         let config = format!("{:?}", Config::parse(examples[0]).unwrap());
         let left_out = config.replacen("s3: None", "", 1).replacen("xfs_gb: None", "", 1);
+        let left_out = left_out.replacen("url_file: None", "", 1);
         assert!(!left_out.contains("None"), "the first example leaves a field out: {config}");
     }
 

@@ -18,17 +18,17 @@ pub(crate) enum ContentCommand {
     /// Read everything that releases and saves need and compare it with its names. Exits with 1 when something is wrong.
     Verify {
         #[command(flatten)]
-        place: Place,
+        place: PlaceArgs,
     },
     /// Count: bytes of all releases and saves, what of it is the same, what it takes.
     Stats {
         #[command(flatten)]
-        place: Place,
+        place: PlaceArgs,
     },
     /// Remove what nothing needs and what is older than a day. A running control plane does this by itself.
     Collect {
         #[command(flatten)]
-        place: Place,
+        place: PlaceArgs,
         /// Only say what would be removed.
         #[arg(long)]
         dry_run: bool,
@@ -36,22 +36,23 @@ pub(crate) enum ContentCommand {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Place {
+pub(crate) struct PlaceArgs {
     /// The data directory of `kite up`.
     #[arg(long, env = "KITE_DATA")]
     data: Option<PathBuf>,
-    /// Its configuration file, when the store is elsewhere; `config.toml` in the data directory when it is there.
+    /// Its configuration file, when store or database are elsewhere; `config.toml` in the data directory when it is there.
     #[arg(long, env = "KITE_CONFIG")]
     config: Option<PathBuf>,
 }
 
-impl Place {
-    fn open(&self) -> anyhow::Result<(PathBuf, content::StoreSettings)> {
-        let data = self.data.clone().unwrap_or_else(install::data_dir);
-        let path = self.config.clone().unwrap_or_else(|| data.join("config.toml"));
+impl PlaceArgs {
+    /// The places that `kite up` has by the same configuration.
+    fn find(&self) -> anyhow::Result<keeper::Place> {
+        let default = self.data.clone().unwrap_or_else(install::data_dir);
+        let path = self.config.clone().unwrap_or_else(|| default.join("config.toml"));
         let config = if path.is_file() || self.config.is_some() { Config::read(&path)? } else { Config::default() };
-        let store = config.store(&data)?;
-        Ok((data, store))
+        let data = self.data.clone().or_else(|| config.data.clone()).unwrap_or(default);
+        Ok(keeper::Place { database: config.database()?, content: config.store(&data)?, data_dir: data })
     }
 }
 
@@ -66,14 +67,14 @@ pub(crate) fn run(command: ContentCommand) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn verify(place: &Place) -> anyhow::Result<ExitCode> {
-    let (data, store) = place.open()?;
+async fn verify(place: &PlaceArgs) -> anyhow::Result<ExitCode> {
+    let place = place.find()?;
     let progress = |Verified { objects, of }: Verified| {
         if objects % SHOW_EACH == 0 || objects == of {
             say::progress(&format!("{objects} of {of} objects"));
         }
     };
-    let faults = keeper::verify(&data, &store, &progress).await?;
+    let faults = keeper::verify(&place, &progress).await?;
     say::progress("");
     for fault in &faults {
         let what = match fault.problem {
@@ -92,9 +93,9 @@ async fn verify(place: &Place) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-async fn stats(place: &Place) -> anyhow::Result<ExitCode> {
-    let (data, store) = place.open()?;
-    let stats = keeper::stats(&data, &store).await?;
+async fn stats(place: &PlaceArgs) -> anyhow::Result<ExitCode> {
+    let place = place.find()?;
+    let stats = keeper::stats(&place).await?;
     let ratio = stats.ratio().map_or_else(|| "none".to_owned(), |ratio| format!("{ratio:.2}"));
     let mut lines = vec![
         format!("logical {:>16} bytes of files in all releases", stats.logical_bytes),
@@ -111,8 +112,8 @@ async fn stats(place: &Place) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn collect(place: &Place, dry_run: bool) -> anyhow::Result<ExitCode> {
-    let (data, store) = place.open()?;
+async fn collect(place: &PlaceArgs, dry_run: bool) -> anyhow::Result<ExitCode> {
+    let place = place.find()?;
     let progress = |progress: CollectProgress| {
         let (what, number) = match progress {
             CollectProgress::Listed(number) => ("objects listed", number),
@@ -123,7 +124,7 @@ async fn collect(place: &Place, dry_run: bool) -> anyhow::Result<ExitCode> {
             say::progress(&format!("{number} {what}"));
         }
     };
-    let collected = keeper::collect(&data, &store, dry_run, &progress).await?;
+    let collected = keeper::collect(&place, dry_run, &progress).await?;
     say::progress("");
     let would = if dry_run { "would be removed" } else { "removed" };
     say::out(&format!(

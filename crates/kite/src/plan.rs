@@ -76,6 +76,7 @@ impl ControlArgs {
         settings.allowed_hosts.clone_from(&config.access.hosts);
         settings.behind_proxy = config.access.behind_proxy;
         settings.limits = config.control_limits();
+        settings.database = config.database()?;
         settings.content = config.store(data_dir)?;
         Ok((settings, left_out))
     }

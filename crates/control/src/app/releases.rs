@@ -175,7 +175,9 @@ impl Plane {
     ) -> Result<ChannelList, Problem> {
         let record = self.own_release(caller, app, &release.to_string()).await?;
         let channel = channel_name(channel)?;
-        self.store.set_channel(&record.app, &channel, record.number, now()).await.map_err(broken)?;
+        if !self.store.set_channel(&record.app, &channel, record.number, now()).await.map_err(broken)? {
+            return Err(ProblemKind::ReleaseUnknown.plain());
+        }
         info!(app = %record.app, channel, release, "channel changed");
         self.refresh_catalogue().await?;
         self.channels(caller, app).await

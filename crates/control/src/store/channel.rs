@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use api::clock::UtcTime;
 use api::manifest::AppName;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 
 use super::entity::{channel_change, release};
@@ -21,15 +22,21 @@ pub(crate) struct ChannelRecord {
 }
 
 impl Store {
-    /// Points a channel to a release.
+    /// Points a channel to a release; false when it was removed meanwhile.
     pub(crate) async fn set_channel(
         &self,
         app: &AppName,
         channel: &str,
         release: u32,
         at: UtcTime,
-    ) -> Result<(), StoreError> {
-        add_change(&self.write, app.as_str(), channel, i64::from(release), at).await
+    ) -> Result<bool, StoreError> {
+        let transaction = self.begin().await?;
+        let known = release::Entity::find_by_id((app.to_string(), i64::from(release))).count(&transaction).await? > 0;
+        if known {
+            add_change(&transaction, app.as_str(), channel, i64::from(release), at).await?;
+        }
+        transaction.commit().await?;
+        Ok(known)
     }
 
     /// Points a channel back to where it pointed before its newest change to another release; `None` when there is nothing to go

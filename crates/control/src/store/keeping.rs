@@ -63,6 +63,7 @@ impl Store {
 
     /// Forgets roots that were replaced before: the collector may have what only they named.
     pub(crate) async fn forget_retired_before(&self, time: UtcTime) -> Result<(), StoreError> {
+        // One statement: it decides by each row alone, and a root that is retired again is a row that it does not see as old.
         let old = retired_root::Column::RetiredAt.lt(time.unix_ms());
         retired_root::Entity::delete_many().filter(old).exec(&self.write).await?;
         Ok(())

@@ -148,23 +148,31 @@ impl MigrationTrait for CreatePlayer {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::{ConnectionTrait, Database};
+    use sea_orm::{ConnectionTrait, DbBackend};
 
-    use super::super::{DATABASE_FILE, Store, options};
+    use super::super::test_store::TestStore;
     use super::*;
 
-    const OLD_ROW: &str = "INSERT INTO session VALUES ('ses_00000000000000000000000000000001', \
-        'ins_00000000000000000000000000000002', 1, 'pong', 640, 360, 30, 6912000, 1, 'hash', 'ended', NULL, 5, \
-        'player_left', 1, 1, 3, 1, 5, 100, x'0000000000000000000000000000000000000000000000000000000000000000', 200)";
+    /// With SQLite's or PostgreSQL's way to write 32 bytes.
+    fn old_row(hash: &str) -> String {
+        format!(
+            "INSERT INTO session VALUES ('ses_00000000000000000000000000000001', 'ins_00000000000000000000000000000002', \
+             1, 'pong', 640, 360, 30, 6912000, true, 'hash', 'ended', NULL, 5, 'player_left', true, true, 3, 1, 5, 100, \
+             {hash}, 200)"
+        )
+    }
 
     #[tokio::test]
     async fn a_session_of_the_first_version_is_nobodys_afterwards() {
-        let dir = tempfile::tempdir().unwrap();
-        let old = Database::connect(options(&dir.path().join(DATABASE_FILE), 1)).await.unwrap();
+        let place = TestStore::new();
+        let old = place.connect().await;
         Migrator::up(&old, Some(1)).await.unwrap();
-        old.execute_unprepared(OLD_ROW).await.unwrap();
+        let zeros = "00".repeat(32);
+        let is_postgres = old.get_database_backend() == DbBackend::Postgres;
+        let hash = if is_postgres { format!("'\\x{zeros}'") } else { format!("x'{zeros}'") };
+        old.execute_unprepared(&old_row(&hash)).await.unwrap();
         old.close().await.unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
+        let store = place.open().await;
         let sessions = store.newest_sessions().await.unwrap();
         assert_eq!(sessions.len(), 1);
         let session = &sessions[0];

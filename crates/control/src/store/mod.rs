@@ -1,48 +1,47 @@
-//! The system of record: SQLite through SeaORM. The only place with SQL.
+//! The system of record: SQLite or PostgreSQL through SeaORM. The only place with SQL.
 //!
 //! Every change of a session is one transaction that reads the row, asks a pure function what it shall become, and writes
-//! it; nobody writes a row that he has not just read. Writers queue in front of one connection, readers have their own.
+//! it; nobody writes a row that he has not just read. What a transaction may rely on stands in `connection.rs`; a write
+//! outside of one says why a single statement is enough. Several processes may work on one PostgreSQL database.
 
 mod channel;
 mod claim;
+mod connection;
 mod entity;
 mod keeping;
 mod migration;
 mod node;
 mod placement;
 mod player;
+mod postgres;
 mod release;
 mod save;
 mod session;
+mod sqlite;
 mod tenant;
 mod upload;
 
 use std::path::Path;
 use std::time::Duration;
 
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
-};
-use sea_orm_migration::MigratorTrait;
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 
 pub(crate) use self::channel::ChannelRecord;
 pub(crate) use self::claim::{Claimed, Placed, Usage};
+use self::connection::{Connection, Transaction};
 pub(crate) use self::keeping::LiveContent;
 pub(crate) use self::node::{JoinPlace, NodeRecord};
 pub(crate) use self::player::{Erased, PlayerRecord};
+pub(crate) use self::postgres::Role;
 pub(crate) use self::release::{NewRelease, ReleaseRecord, ReleaseRemoval};
 pub(crate) use self::save::{ChosenSave, Committed, SaveRecord, SaveRefusal, SaveRule, SessionSave};
 pub(crate) use self::session::{Changed, SessionRecord};
 pub(crate) use self::tenant::Owner;
 pub(crate) use self::upload::{Noted, UploadRecord};
+use crate::DatabaseSettings;
 
 /// The database's file in the data directory.
 pub(crate) const DATABASE_FILE: &str = "control.db";
-
-/// Readers at once. A read takes well under a millisecond; more connections only cost memory.
-const READERS: u32 = 4;
 
 /// How long to wait for a connection or for another process's lock. Longer hides a broken disk from the player.
 const BUSY: Duration = Duration::from_secs(5);
@@ -53,6 +52,9 @@ pub(crate) enum StoreError {
     /// The database failed: look at the disk and at the file's permissions.
     #[error("the database failed")]
     Database(#[from] DbErr),
+    /// PostgreSQL cannot be opened: each of its kinds says what to do.
+    #[error(transparent)]
+    Open(#[from] postgres::OpenError),
     /// A row holds what this version cannot read: it was written by a newer version or by hand.
     #[error("column {column} of {id} holds a value that is not known")]
     Unreadable {
@@ -64,88 +66,104 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
-    /// True when the disk has no room, which SQLite says by its code 13.
+    /// True when the disk has no room: SQLite's code 13, PostgreSQL's `disk_full`.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self, StoreError::Database(error) if error.to_string().contains("(code: 13)"))
+        matches!(self, StoreError::Database(error) if matches!(postgres::code(error).as_deref(), Some("13" | "53100")))
     }
 }
 
 /// The database.
 #[derive(Debug)]
 pub(crate) struct Store {
-    write: DatabaseConnection,
-    read: DatabaseConnection,
+    write: Connection,
+    read: Connection,
+}
+
+/// A role that this process has, until it is released or dropped.
+#[derive(Debug)]
+pub(crate) struct Held(Option<postgres::Held>);
+
+impl Held {
+    pub(crate) async fn release(self) {
+        if let Some(held) = self.0 {
+            held.release().await;
+        }
+    }
 }
 
 impl Store {
-    /// Opens the database in this directory and brings its schema up to date.
-    pub(crate) async fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let file = data_dir.join(DATABASE_FILE);
-        let write = Database::connect(options(&file, 1)).await?;
-        migration::Migrator::up(&write, None).await?;
-        let read = Database::connect(options(&file, READERS)).await?;
-        Ok(Self { write, read })
+    /// Opens the database, which may be in this directory, and brings its schema up to date.
+    pub(crate) async fn open(data_dir: &Path, settings: &DatabaseSettings) -> Result<Self, StoreError> {
+        let [write, read] = match settings {
+            DatabaseSettings::Embedded => sqlite::open(data_dir).await?,
+            DatabaseSettings::Postgres(url) => postgres::open(url).await?,
+        };
+        Ok(Self { write: Connection::new(write), read: Connection::new(read) })
     }
 
-    /// Closes the connections; the write-ahead log is folded into the database by the last one.
+    /// Closes the connections; the write-ahead log of SQLite is folded into the database by the last one.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
-        self.read.clone().close().await?;
-        self.write.clone().close().await?;
+        self.read.close().await?;
+        self.write.close().await?;
         Ok(())
     }
 
-    /// A transaction that has the right to write from its first statement on.
-    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
+    /// Takes a role that one process of all on this database has at a time; `None` when another one has it. Of an embedded database the
+    /// files that lock the data directory say the same, so that here everybody gets it.
+    pub(crate) async fn take(&self, role: Role) -> Result<Option<Held>, StoreError> {
+        if self.write.get_database_backend() != DbBackend::Postgres {
+            return Ok(Some(Held(None)));
+        }
+        // A server notices a moment late that the last process has ended. A keeper's work comes again by itself.
+        let wait = match role {
+            Role::ControlPlane => BUSY,
+            Role::Keeper => Duration::ZERO,
         };
-        self.write.begin_with_options(options).await
+        Ok(postgres::Held::take(self.write.pool(), role, wait).await?.map(|held| Held(Some(held))))
     }
-}
 
-fn options(file: &Path, connections: u32) -> ConnectOptions {
-    let file = file.to_owned();
-    // The address only chooses the driver: a path inside of an address would need escaping.
-    let mut options = ConnectOptions::new("sqlite://control.db");
-    options
-        .min_connections(1)
-        .max_connections(connections)
-        .acquire_timeout(BUSY)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .sqlx_logging(false)
-        // NORMAL loses the last commits when the power fails, never the database's consistency; FULL is ten times slower.
-        .map_sqlx_sqlite_opts(move |options| {
-            options
-                .filename(&file)
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Normal)
-                .busy_timeout(BUSY)
-                // What is erased is overwritten: a file that somebody copies holds no player who asked to be forgotten.
-                .pragma("secure_delete", "on")
-        });
-    options
+    /// A transaction that is the only one of its kind: see [`connection`].
+    async fn begin(&self) -> Result<Transaction, DbErr> {
+        self.write.begin().await
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use sea_orm::ConnectionTrait as _;
+#[path = "../../tests/control/support/database.rs"]
+mod test_database;
 
-    use super::*;
+/// A fresh store of the kind under test.
+#[cfg(test)]
+mod test_store {
+    use sea_orm::{Database, DatabaseConnection};
+    use tempfile::TempDir;
 
-    #[tokio::test]
-    async fn a_full_disk_is_told_from_other_faults() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).await.unwrap();
-        // As many pages as it has: the next one fails as on a full disk.
-        store.write.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
-        let fault = async |sql: &str| StoreError::from(store.write.execute_unprepared(sql).await.unwrap_err());
-        let full = fault("CREATE TABLE much AS SELECT zeroblob(1048576)").await;
-        assert!(full.is_full(), "{full}");
-        let other = fault("SELECT nothing").await;
-        assert!(!other.is_full(), "{other}");
+    use super::test_database::TestDatabase;
+    use super::{DATABASE_FILE, Store, sqlite};
+
+    pub(super) struct TestStore {
+        dir: TempDir,
+        pub(super) database: TestDatabase,
+    }
+
+    impl TestStore {
+        pub(super) fn new() -> Self {
+            Self { dir: tempfile::tempdir().unwrap(), database: TestDatabase::new() }
+        }
+
+        pub(super) async fn open(&self) -> Store {
+            Store::open(self.dir.path(), &self.database.settings()).await.unwrap()
+        }
+
+        /// Without a schema.
+        pub(super) async fn connect(&self) -> DatabaseConnection {
+            match self.database.url() {
+                Some(url) => Database::connect(url).await.unwrap(),
+                None => Database::connect(sqlite::options(&self.dir.path().join(DATABASE_FILE), 1)).await.unwrap(),
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,7 @@ pub(crate) enum Erased {
 impl Store {
     /// Adds a player.
     pub(crate) async fn add_player(&self, record: &PlayerRecord) -> Result<(), StoreError> {
+        // One statement: nobody knows of him before it.
         to_row(record).into_active_model().insert(&self.write).await?;
         Ok(())
     }
@@ -65,6 +66,7 @@ impl Store {
 
     /// Notes that a player was here. Changes nothing when he was erased meanwhile.
     pub(crate) async fn player_seen(&self, id: PlayerId, at: UtcTime) -> Result<(), StoreError> {
+        // One statement, of one row: whoever forgets him at the same moment looks at the row again.
         let seen = Entity::update_many().col_expr(Column::LastSeenAt, Expr::val(at.unix_ms()));
         seen.filter(Column::Id.eq(id.to_string())).exec(&self.write).await?;
         Ok(())
@@ -105,7 +107,11 @@ impl Store {
         with_saves.column(saved::Column::PlayerId).from(saved::Entity);
         let forgotten = Entity::delete_many().filter(old).filter(Column::Id.not_in_subquery(with_plays));
         let forgotten = forgotten.filter(Column::Id.not_in_subquery(with_saves));
-        Ok(forgotten.exec(&self.write).await?.rows_affected)
+        // Serial although it is one statement: a play that is claimed beside it would not be among those that it looks at.
+        let transaction = self.begin().await?;
+        let forgotten = forgotten.exec(&transaction).await?.rows_affected;
+        transaction.commit().await?;
+        Ok(forgotten)
     }
 }
 

@@ -101,7 +101,9 @@ impl Store {
         id: SessionId,
         next: impl FnOnce(&SessionRecord) -> Option<SessionRecord>,
     ) -> Result<Changed, StoreError> {
-        let transaction = self.begin().await?;
+        // Of one row, because many sessions change at once. Nothing that serial transactions decide by is undone by it: a session that has
+        // ended stays so, and a row's player, app and release are those that were read under the lock.
+        let transaction = self.write.begin_row().await?;
         let changed = change_row(&transaction, id, next).await?;
         match changed {
             Changed::Yes(_) => transaction.commit().await?,
@@ -177,7 +179,9 @@ pub(super) async fn change_row(
     id: SessionId,
     next: impl FnOnce(&SessionRecord) -> Option<SessionRecord>,
 ) -> Result<Changed, StoreError> {
-    let Some(row) = Entity::find_by_id(id.to_string()).one(connection).await? else { return Ok(Changed::Missing) };
+    let Some(row) = Entity::find_by_id(id.to_string()).lock_exclusive().one(connection).await? else {
+        return Ok(Changed::Missing);
+    };
     let old = from_row(row)?;
     let Some(mut new) = next(&old) else { return Ok(Changed::No(old)) };
     new.revision = old.revision + 1;

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what goes wrong in a test's support fails the test")]
 
 mod authorisation;
+mod backup;
 mod bodies;
 mod capacity;
 mod content;
+mod keeper;
 mod lifecycle;
 mod link;
 mod origins;

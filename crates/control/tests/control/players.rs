@@ -33,7 +33,7 @@ async fn a_player_is_made_once_and_known_by_his_token() {
     let operator = plane.client.with_token(&plane.operator_token());
     assert_eq!(operator.get(&format!("/v1/players/{id}")).await.json(), me.json());
     let (dir, settings, _) = plane.stop().await;
-    let database = std::fs::read(settings.data_dir.join("control.db")).unwrap();
+    let database = dir.database_bytes();
     assert!(!database.windows(token.len()).any(|window| window == token.as_bytes()), "only its hash is kept");
     let plane = Plane::start_in(dir, settings).await;
     assert_eq!(
@@ -143,8 +143,8 @@ async fn erasing_forgets_the_player_and_whose_the_plays_were() {
         assert_eq!((reply.status, reply.problem().as_str()), (404, "player_unknown"), "{path}");
     }
     assert_eq!(plane.session(&session, &session_token).await["state"]["state"], "ended", "the session itself stays");
-    let (_dir, settings, _) = plane.stop().await;
-    let database = std::fs::read(settings.data_dir.join("control.db")).unwrap();
+    let (dir, _settings, _) = plane.stop().await;
+    let database = dir.database_bytes();
     let holds = |text: &str| database.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds(&session) && !holds(&id), "nor does the file hold him where rows were");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use api::node::Capacity;
 
 use crate::content::{package_of, release};
-use crate::support::{Link, Plane, until};
+use crate::support::{Home, Link, Plane, until};
 
 /// A plane whose node holds so many sessions.
 async fn plane_with(places: u32, change: impl FnOnce(&mut control::Settings)) -> Plane {
@@ -106,8 +106,8 @@ async fn waits_survive_a_restart_in_their_order() {
     let held = plane.create_ready().await;
     let waiting = [plane.create().await, plane.create().await, plane.create().await];
     // As a kill leaves it: the rows are copied while it runs.
-    let copy = tempfile::tempdir().unwrap();
-    let settings = plane.copy_to(copy.path());
+    let copy = Home::new();
+    let settings = plane.copy_to(&copy);
     let after = Plane::start_in(copy, settings).await;
     let ended = after.session(&held.0, &held.1).await;
     assert_eq!(ended["state"]["reason"], "service_restarted");

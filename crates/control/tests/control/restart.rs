@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use api::node::PlayerPresence;
-use control::{ServeError, serve};
+use control::{DatabaseSettings, ServeError, serve};
 
-use crate::support::{Plane, until};
+use crate::support::{Home, Plane, until};
 
 #[tokio::test]
 async fn a_stop_ends_every_session_and_says_so() {
@@ -56,8 +56,8 @@ async fn a_killed_process_leaves_no_session_behind() {
     let (id, token) = plane.create_ready().await;
     plane.node.player(0, PlayerPresence::Connected);
     plane.until_state(&id, &token, "connected").await;
-    let copy = tempfile::tempdir().unwrap();
-    let settings = plane.copy_to(copy.path());
+    let copy = Home::new();
+    let settings = plane.copy_to(&copy);
     let after = Plane::start_in(copy, settings).await;
     let ended = after.session(&id, &token).await;
     assert_eq!(ended["state"]["reason"], "service_restarted");
@@ -75,12 +75,26 @@ async fn two_processes_do_not_share_a_data_directory() {
     assert!(matches!(second, Err(ServeError::InUse(_))), "{second:?}");
 }
 
+/// Told apart by the data directory on one machine, and by the database on several.
+#[tokio::test]
+async fn two_processes_do_not_serve_from_one_database() {
+    let plane = Plane::start().await;
+    let mut settings = plane.settings.clone();
+    settings.data_dir = plane.dir.path().join("another");
+    if settings.database == DatabaseSettings::Embedded {
+        std::os::unix::fs::symlink(plane.data_dir(), &settings.data_dir).unwrap();
+    }
+    let (link, _node) = api::node::in_process();
+    let second = serve(settings, Some(link), std::future::pending()).await;
+    assert!(matches!(second, Err(ServeError::InUse(_) | ServeError::DatabaseInUse)), "{second:?}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_used_is_named() {
     let plane = Plane::start().await;
     let check = async |change: fn(&mut control::Settings), address: Option<std::net::SocketAddr>, says: &str| {
-        let dir = tempfile::tempdir().unwrap();
-        let mut settings = crate::support::settings(dir.path());
+        let dir = Home::new();
+        let mut settings = crate::support::settings(&dir);
         change(&mut settings);
         if let Some(address) = address {
             settings.listen = address;
@@ -94,6 +108,7 @@ async fn what_cannot_be_used_is_named() {
     check(|settings| settings.data_dir = "/proc/kite".into(), None, "/proc/kite cannot be used").await;
     check(
         |settings| {
+            settings.database = DatabaseSettings::Embedded;
             std::fs::create_dir_all(&settings.data_dir).unwrap();
             std::fs::write(
                 settings.data_dir.join("control.db"),

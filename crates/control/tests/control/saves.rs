@@ -1,29 +1,27 @@
 //! Saves: what becomes a version, what a play begins with, what a conflict is. The node's captures are scripted; the store is real.
 
-use std::path::Path;
-
 use api::id::ContentId;
 use api::node::{ObservedSave, SaveKind};
 use api::saves::SaveFailure;
 use api::session::EndReason;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Plane, until};
+use crate::support::{Client, Home, Plane, until};
 
 const SAVING: &str =
     "name = \"saving\"\ntitle = \"Saving\"\n[launch]\ncommand = [\"/bin/true\"]\n[saves]\npaths = [\"<home>/saves\"]\n";
 
-fn with_package(dir: &Path, concurrent: &str) -> control::Settings {
-    let settings = crate::support::settings(dir);
-    let package = dir.join("games/saving");
+fn with_package(home: &Home, concurrent: &str) -> control::Settings {
+    let settings = crate::support::settings(home);
+    let package = home.path().join("games/saving");
     std::fs::create_dir_all(&package).unwrap();
     std::fs::write(package.join("kite.toml"), format!("{SAVING}concurrent = \"{concurrent}\"\n")).unwrap();
     settings
 }
 
 async fn start(concurrent: &str) -> Plane {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = with_package(dir.path(), concurrent);
+    let dir = Home::new();
+    let settings = with_package(&dir, concurrent);
     Plane::start_in(dir, settings).await
 }
 
@@ -214,8 +212,8 @@ async fn a_save_that_is_too_large_is_told_the_player() {
 
 #[tokio::test]
 async fn a_player_ends_his_own_session_wherever_it_is_played() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut settings = with_package(dir.path(), "refuse");
+    let dir = Home::new();
+    let mut settings = with_package(&dir, "refuse");
     settings.limits.sessions_per_player = 1;
     let plane = Plane::start_in(dir, settings).await;
     let (_, token) = plane.create_player().await;

@@ -71,9 +71,12 @@ async fn logs_tell_the_story_and_no_secret() {
     plane.client.with_token(&operator).get("/v1/sessions").await;
     plane.node.end(0, EndReason::StreamerFailed);
     link.until_state("ended").await;
+    let plane_database = plane.dir.database.url();
     let (_dir, _settings, _took) = plane.stop().await;
 
     let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let database = plane_database.as_deref().and_then(|url| url.split(['@', ':']).nth(2));
+    assert!(database.is_none_or(|password| !log.contains(password)), "the database's password is logged");
     for secret in [&token[4..], &of_player[4..], &operator[4..], address, "198.51.100.78", "candidate:1"] {
         assert!(!log.contains(secret), "{secret} is logged:\n{log}");
     }

@@ -1,17 +1,20 @@
 //! A running control plane, a scripted node on the other end of its link, and a client over real HTTP.
 
+pub(crate) mod backup;
 pub(crate) mod client;
+pub(crate) mod database;
 pub(crate) mod node;
 
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use control::{Running, Settings, serve};
+use control::{DatabaseSettings, Running, Settings, serve};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 pub(crate) use self::client::{Client, Link};
+use self::database::TestDatabase;
 pub(crate) use self::node::ScriptedNode;
 
 /// A package called `pong` with a picture, and `bare` without one.
@@ -46,16 +49,34 @@ pub(crate) const PONG_PIXELS: u64 = 640 * 360 * 30;
 /// Longest wait for something that takes milliseconds on a quiet machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where everything of a control plane is kept: it goes with this.
+#[derive(Debug)]
+pub(crate) struct Home {
+    dir: TempDir,
+    pub(crate) database: TestDatabase,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), database: TestDatabase::new() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
 pub(crate) struct Plane {
     pub(crate) client: Client,
     pub(crate) node: ScriptedNode,
-    pub(crate) dir: TempDir,
+    pub(crate) dir: Home,
     pub(crate) settings: Settings,
     running: Option<(Running, oneshot::Sender<()>)>,
 }
 
-/// Games and data in a directory of their own.
-pub(crate) fn settings(dir: &Path) -> Settings {
+/// Games and data in a home of their own.
+pub(crate) fn settings(home: &Home) -> Settings {
+    let dir = home.path();
     for (name, manifest) in [("pong", PONG), ("bare", BARE)] {
         let package = dir.join("games").join(name);
         std::fs::create_dir_all(&package).unwrap();
@@ -65,6 +86,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
     let mut settings = Settings::new(([127, 0, 0, 1], 0).into(), dir.join("data"));
     settings.games = vec![dir.join("games")];
     settings.embedded = Some(node::ID);
+    settings.database = home.database.settings();
     // Tests that are not about these limits do not meet them.
     settings.limits.sessions_per_player = 1000;
     settings.limits.creation_burst = 1000;
@@ -78,13 +100,13 @@ impl Plane {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut settings = settings(dir.path());
+        let dir = Home::new();
+        let mut settings = settings(&dir);
         change(&mut settings);
         Self::start_in(dir, settings).await
     }
 
-    pub(crate) async fn start_in(dir: TempDir, settings: Settings) -> Self {
+    pub(crate) async fn start_in(dir: Home, settings: Settings) -> Self {
         log_to_tests();
         let (link, node) = api::node::in_process();
         let node = ScriptedNode::spawn(node);
@@ -101,10 +123,11 @@ impl Plane {
         self.settings.data_dir.clone()
     }
 
-    /// Copies what a killed process would leave into another directory, while this one goes on.
-    pub(crate) fn copy_to(&self, dir: &Path) -> Settings {
+    /// Copies what a killed process would leave into another home, while this one goes on.
+    pub(crate) fn copy_to(&self, copy: &Home) -> Settings {
         let mut settings = self.settings.clone();
-        settings.data_dir = dir.join("data");
+        settings.database = copy.database.settings();
+        settings.data_dir = copy.path().join("data");
         std::fs::create_dir(&settings.data_dir).unwrap();
         for entry in std::fs::read_dir(self.data_dir()).unwrap() {
             let entry = entry.unwrap();
@@ -112,6 +135,11 @@ impl Plane {
             if entry.file_type().unwrap().is_file() {
                 std::fs::copy(entry.path(), settings.data_dir.join(entry.file_name())).unwrap();
             }
+        }
+        if copy.database.url().is_some() {
+            let backup = copy.path().join("backup");
+            self.dir.back_up(&backup);
+            copy.restore(&backup);
         }
         settings
     }
@@ -190,7 +218,7 @@ impl Plane {
     }
 
     /// Stops it as the operator would; how long that took.
-    pub(crate) async fn stop(mut self) -> (TempDir, Settings, Duration) {
+    pub(crate) async fn stop(mut self) -> (Home, Settings, Duration) {
         let (running, stop) = self.running.take().unwrap();
         let started = Instant::now();
         stop.send(()).unwrap();

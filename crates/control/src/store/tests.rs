@@ -1,0 +1,270 @@
+//! What all of the store rests on, on the database under test.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::clock::UtcTime;
+use api::fleet::Duty;
+use api::id::{InstanceId, NodeId, PlayerId, SessionId};
+use api::node::Capacity;
+use api::session::SessionState;
+use api::spec::StreamSpec;
+use sea_orm::{ConnectionTrait, DbBackend};
+use uuid::Uuid;
+
+use super::test_store::TestStore;
+use super::*;
+
+fn record(app: &str) -> SessionRecord {
+    let at = UtcTime::from_unix_ms(1_000);
+    SessionRecord {
+        id: SessionId::from_uuid(Uuid::now_v7()),
+        instance: InstanceId::from_uuid(Uuid::now_v7()),
+        epoch: 1,
+        app: app.parse().unwrap(),
+        spec: StreamSpec { width: 640, height: 360, frames_per_second: 30 },
+        resizable: false,
+        address: "hash".to_owned(),
+        player_id: None,
+        node: None,
+        release: None,
+        state: SessionState::Requested,
+        observed: false,
+        first_frame: false,
+        unsaved: None,
+        revision: 0,
+        created_at: at,
+        changed_at: at,
+        ends_at: at,
+        token_hash: blake3::hash(Uuid::now_v7().as_bytes()).into(),
+        token_expires_at: at,
+        tenant: "operator".to_owned(),
+        explanation: None,
+    }
+}
+
+const NODE: NodeId = NodeId::from_uuid(Uuid::from_u128(1));
+
+/// Asks for a session, and for a place on a node that has so many.
+async fn claim(store: &Store, record: &SessionRecord, places: u32) -> bool {
+    let capacity = Capacity { sessions: places, pixels_per_second: u64::MAX };
+    let (name, site, class) = ("one".to_owned(), "local".to_owned(), "standard".to_owned());
+    let joined_at = UtcTime::from_unix_ms(1);
+    let node = NodeRecord { id: NODE, name, site, class, duty: Duty::Active, capacity, joined_at };
+    store.add_node(&node).await.unwrap();
+    store.set_node_capacity(NODE, capacity).await.unwrap();
+    assert_eq!(store.request(record, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
+    let take = |row: &SessionRecord| {
+        Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, ..row.clone() })
+    };
+    matches!(store.place(record.id, NODE, take).await.unwrap(), Placed::Yes(_))
+}
+
+/// Two handles as two processes have them. On SQLite the data directory has one process, and the same handle stands for both.
+async fn two_processes(place: &TestStore) -> [Arc<Store>; 2] {
+    let first = Arc::new(place.open().await);
+    let second = match place.database.url() {
+        Some(_) => Arc::new(place.open().await),
+        None => Arc::clone(&first),
+    };
+    [first, second]
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_from_other_faults() {
+    let place = TestStore::new();
+    let store = place.open().await;
+    let fault = async |sql: &str| StoreError::from(store.write.execute_unprepared(sql).await.unwrap_err());
+    let full = match store.write.get_database_backend() {
+        DbBackend::Postgres => fault("DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$").await,
+        _ => {
+            // As many pages as it has: the next one fails as on a full disk.
+            store.write.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
+            fault("CREATE TABLE much AS SELECT zeroblob(1048576)").await
+        }
+    };
+    assert!(full.is_full(), "{full}");
+    let other = fault("SELECT nothing").await;
+    assert!(!other.is_full(), "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn claims_of_two_processes_never_share_the_last_places() {
+    let place = TestStore::new();
+    let stores = two_processes(&place).await;
+    let tasks: Vec<_> = (0..24)
+        .map(|index: usize| {
+            let store = Arc::clone(&stores[index % 2]);
+            tokio::spawn(async move { claim(&store, &record("pong"), 5).await })
+        })
+        .collect();
+    let mut taken = 0;
+    for task in tasks {
+        taken += u32::from(task.await.unwrap());
+    }
+    assert_eq!(taken, 5);
+    let usage = stores[0].usage("hash", None).await.unwrap();
+    assert_eq!((usage.placed, usage.waiting, usage.of_address), (5, 19, 24));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_change_of_a_session_is_lost_between_two_processes() {
+    let place = TestStore::new();
+    let stores = two_processes(&place).await;
+    let session = record("pong");
+    assert!(claim(&stores[0], &session, 1).await);
+    let tasks: Vec<_> = (0..40)
+        .map(|index: usize| {
+            let (store, id) = (Arc::clone(&stores[index % 2]), session.id);
+            tokio::spawn(async move {
+                let next = |old: &SessionRecord| Some(SessionRecord { epoch: old.epoch + 1, ..old.clone() });
+                store.change(id, next).await.unwrap()
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert!(matches!(task.await.unwrap(), Changed::Yes(_)));
+    }
+    let after = stores[1].session(session.id).await.unwrap().unwrap();
+    assert_eq!((after.epoch, after.revision), (41, 41));
+}
+
+#[tokio::test]
+async fn two_processes_that_start_at_once_make_one_schema() {
+    let place = TestStore::new();
+    // SQLite's data directory is locked before it is opened: see `serve`.
+    if place.database.url().is_none() {
+        place.open().await;
+        place.open().await;
+        return;
+    }
+    let stores = tokio::join!(place.open(), place.open(), place.open(), place.open());
+    assert!(claim(&stores.0, &record("pong"), 1).await);
+    assert_eq!(stores.3.newest_sessions().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn texts_sort_by_their_bytes() {
+    let place = TestStore::new();
+    let store = place.open().await;
+    // A language's order puts `a-b` behind `aa`.
+    for app in ["aa", "a-b", "a0"] {
+        let add = format!("INSERT INTO app (name, tenant, created_at) VALUES ('{app}', 't', 1)");
+        store.write.execute_unprepared(&add).await.unwrap();
+    }
+    let sorted =
+        sea_orm::Statement::from_string(store.read.get_database_backend(), "SELECT name FROM app ORDER BY name");
+    let rows = store.read.query_all_raw(sorted).await.unwrap();
+    let names: Vec<String> = rows.iter().map(|row| row.try_get("", "name").unwrap()).collect();
+    assert_eq!(names, ["a-b", "a0", "aa"]);
+}
+
+#[tokio::test]
+async fn one_process_has_a_role() {
+    let place = TestStore::new();
+    let [first, second] = two_processes(&place).await;
+    let held = first.take(Role::Keeper).await.unwrap().unwrap();
+    if place.database.url().is_some() {
+        assert!(second.take(Role::Keeper).await.unwrap().is_none());
+        second.take(Role::ControlPlane).await.unwrap().expect("another role is free").release().await;
+    }
+    held.release().await;
+    second.take(Role::Keeper).await.unwrap().expect("it was given back");
+}
+
+#[tokio::test]
+async fn a_lost_connection_heals_by_itself() {
+    let place = TestStore::new();
+    let store = place.open().await;
+    assert!(claim(&store, &record("pong"), 9).await);
+    assert_eq!(store.newest_sessions().await.unwrap().len(), 1);
+    if place.database.url().is_some() {
+        let other = place.connect().await;
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        other.execute_unprepared(cut).await.unwrap();
+    }
+    assert_eq!(store.newest_sessions().await.unwrap().len(), 1);
+    assert!(claim(&store, &record("pong"), 9).await);
+}
+
+/// While a serial transaction is open, a session still changes on PostgreSQL, and a second serial one waits.
+#[tokio::test]
+async fn one_session_changes_while_another_process_decides() {
+    let place = TestStore::new();
+    let [first, second] = two_processes(&place).await;
+    let session = record("pong");
+    assert!(claim(&first, &session, 1).await);
+    let open = first.begin().await.unwrap();
+    if place.database.url().is_some() {
+        let next = |old: &SessionRecord| Some(old.clone());
+        let changed = tokio::time::timeout(BUSY / 2, second.change(session.id, next)).await;
+        assert!(matches!(changed.unwrap().unwrap(), Changed::Yes(_)));
+    }
+    let since = Instant::now();
+    let refused = second.request(&record("pong"), None, |_| Ok::<_, ()>(())).await;
+    assert!(refused.is_err() && since.elapsed() < BUSY * 2, "bounded: {refused:?} after {:?}", since.elapsed());
+    open.rollback().await.unwrap();
+    assert!(claim(&second, &record("pong"), 9).await);
+    assert!(since.elapsed() >= BUSY - Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn a_player_with_a_play_is_not_forgotten() {
+    let place = TestStore::new();
+    let store = place.open().await;
+    let player = PlayerRecord {
+        id: PlayerId::from_uuid(Uuid::now_v7()),
+        token_hash: [7; 32],
+        guest: true,
+        created_at: UtcTime::from_unix_ms(1),
+        last_seen_at: UtcTime::from_unix_ms(1),
+    };
+    store.add_player(&player).await.unwrap();
+    assert!(claim(&store, &SessionRecord { player_id: Some(player.id), ..record("pong") }, 9).await);
+    let later = UtcTime::from_unix_ms(9_000);
+    assert_eq!(store.forget_players(later, later).await.unwrap(), 0);
+    assert_eq!(store.usage("", Some(player.id)).await.unwrap().of_player, 1);
+}
+
+/// Neither what is said nor what is shown of it holds the password.
+async fn check_open(url: &str, expected: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = crate::DatabaseSettings::Postgres(url.parse().unwrap());
+    let error = Store::open(dir.path(), &settings).await.expect_err(expected);
+    assert!(error.to_string().contains(expected), "{error}");
+    let mut shown = format!("{error:?}");
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = cause {
+        shown.push_str(&format!("{error} "));
+        cause = error.source();
+    }
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_opened_is_named_without_its_password() {
+    check_open("postgres://kite:secret@127.0.0.1:1/games", "the database `games` at 127.0.0.1:1 cannot be reached")
+        .await;
+    check_open("postgres://kite:secret@%2Fnowhere/games", "the database `games` at /nowhere cannot be reached").await;
+    let place = TestStore::new();
+    let Some(url) = place.database.url() else { return };
+    let (user, rest) = url.split_once("://").unwrap().1.split_once(':').unwrap();
+    let (password, host) = rest.split_once('@').unwrap();
+    let wrong = url.replacen(password, "secret", 1);
+    check_open(&wrong, &format!("refuses the user `{user}`")).await;
+    let (host, _name) = host.split_once('/').unwrap();
+    let missing = format!("postgres://{user}:{password}@{host}/nowhere");
+    check_open(&missing, "the database `nowhere`").await;
+    check_open(&missing, &format!("createdb --owner={user} nowhere")).await;
+}
+
+/// A server that takes connections and says nothing.
+#[tokio::test]
+async fn a_silent_server_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let since = Instant::now();
+    let port = listener.local_addr().unwrap().port();
+    check_open(&format!("postgres://kite:secret@127.0.0.1:{port}/games"), "does not answer within 5 s").await;
+    assert!(since.elapsed() < BUSY * 2);
+}
