@@ -1,8 +1,8 @@
 //! The node link between machines: what `api::node` says, over mutual TLS.
 //!
 //! It is the one room beside `api` that the control plane and the nodes share. The control plane has an [`Authority`] of
-//! its own and a [`Listener`]; a machine becomes a node by [`join`], with a [`JoinToken`] that an operator copied, and from
-//! then on keeps a connection by [`connect`].
+//! its own and a [`Listener`]; a machine becomes a node by [`join()`], with a [`JoinToken`] that an operator copied, and from
+//! then on keeps a connection by [`connect()`].
 //!
 //! - **Who is who is said by certificates alone.** The installation's authority signs the control plane's and the nodes'; no
 //!   address and no public authority counts. Keys never leave the machine that they were made on.

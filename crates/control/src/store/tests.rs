@@ -54,9 +54,8 @@ async fn claim(store: &Store, record: &SessionRecord, places: u32) -> bool {
     store.add_node(&node).await.unwrap();
     store.set_node_capacity(NODE, capacity).await.unwrap();
     assert_eq!(store.request(record, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
-    let take = |row: &SessionRecord| {
-        Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, ..row.clone() })
-    };
+    let take =
+        |row: &SessionRecord| Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, ..row.clone() });
     matches!(store.place(record.id, NODE, take).await.unwrap(), Placed::Yes(_))
 }
 
