@@ -1,0 +1,179 @@
+/** A fleet on this machine: a control plane, and nodes in network namespaces of their own, each with an address that can be cut off. */
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { ROOT, WIDE_LIMITS, binary, newDirectory } from "./kite.ts";
+import { freePort, start, until } from "./programs.ts";
+import type { Program } from "./programs.ts";
+
+/** Of documentation's kind, so that it is nobody's on any machine that runs tests. */
+const NETWORK = "10.91.77";
+const BRIDGE = "kite-test";
+
+function run(command: string, ...args: readonly string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${error?.message ?? stderr}`);
+  return stdout.trim();
+}
+
+/** The same, where what it removes may not be there. */
+function tidy(command: string, ...args: readonly string[]): void {
+  spawnSync(command, args, { encoding: "utf8" });
+}
+
+export interface FleetNode {
+  readonly name: string;
+  /** As the control plane calls it. */
+  readonly id: string;
+  program: Program;
+  /** Ends the agent as a power cut would, and everything with it. */
+  kill(): void;
+  /** Nothing comes to it or from it any more. */
+  cut(): void;
+}
+
+export interface Fleet {
+  readonly base: string;
+  readonly nodes: readonly FleetNode[];
+  /** Kills the control plane with -9 and starts it again; how long it did not answer, in milliseconds. */
+  restartControl(): Promise<number>;
+  /** A request of the operator. */
+  ask(method: string, path: string, body?: unknown): Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+interface Listed {
+  readonly nodes: readonly { readonly id: string; readonly name: string; readonly health: string }[];
+}
+
+/** Starts a control plane and so many nodes with a place each, and waits until all are well. */
+export async function startFleet(games: readonly string[], count: number): Promise<Fleet> {
+  const directory = newDirectory("kite-fleet-");
+  writeFileSync(join(directory, "config.toml"), `${WIDE_LIMITS}\n[store]\ndir = "${join(directory, "store")}"\n`);
+  const names = Array.from({ length: count }, (_, index) => `kite-test-${index + 1}`);
+  removeNetwork(names);
+  makeNetwork(names);
+  const [port, nodePort] = [await freePort(), await freePort()];
+  const base = `http://127.0.0.1:${port}`;
+  const data = join(directory, "control");
+  const kite = (...args: readonly string[]): string => run(binary("kite"), ...args, "--url", base, "--data", data);
+  let starts = 0;
+  const startControl = async (): Promise<Program> => {
+    starts += 1;
+    const program = start({
+      name: "kite control",
+      command: binary("kite"),
+      arguments: [
+        "control",
+        `--listen=127.0.0.1:${port}`,
+        `--nodes=${NETWORK}.1:${nodePort}`,
+        `--data=${data}`,
+        `--config=${join(directory, "config.toml")}`,
+        `--web=${join(ROOT, "web", "app", "dist")}`,
+        ...games.map((game) => `--games=${game}`),
+      ],
+      log: join(directory, `control-${starts}.log`),
+    });
+    await until("kite control", async () => (await fetch(`${base}/healthz`).catch(() => undefined))?.ok, 30_000);
+    return program;
+  };
+  let control = await startControl();
+  const ask = async (method: string, path: string, body?: unknown): Promise<unknown> => {
+    const token = run("cat", join(data, "operator-token"));
+    const response = await fetch(`${base}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    return response.json();
+  };
+  const startNode = (name: string, index: number): Program => {
+    const address = `${NETWORK}.${index + 11}`;
+    const token = kite("fleet", "token", "--site=here");
+    const own = join(directory, name);
+    mkdirSync(own, { mode: 0o755 });
+    return start({
+      name: `kite node ${name}`,
+      command: "ip",
+      arguments: [
+        "netns", "exec", name, binary("kite"), "node",
+        `--control=${NETWORK}.1:${nodePort}`,
+        `--join=${token}`,
+        `--name=${name}`,
+        `--data=${join(own, "data")}`,
+        `--config=${join(directory, "config.toml")}`,
+        `--runtime=${join(own, "run")}`,
+        `--advertise=${address}`,
+        "--sessions=1",
+      ],
+      log: join(directory, `${name}.log`),
+    });
+  };
+  const programs = names.map(startNode);
+  const listed = await until(
+    "all nodes are well",
+    async () => {
+      const { nodes } = (await ask("GET", "/v1/nodes")) as Listed;
+      return nodes.length === count && nodes.every((node) => node.health === "alive") ? nodes : undefined;
+    },
+    60_000,
+  );
+  const nodes = names.map((name, index): FleetNode => {
+    const id = listed.find((node) => node.name === name)?.id ?? "";
+    const program = programs[index] as Program;
+    return {
+      name,
+      id,
+      program,
+      kill: () => process.kill(program.pid, "SIGKILL"),
+      cut: () => void run("ip", "link", "set", `${name}h`.slice(-15), "down"),
+    };
+  });
+  return {
+    base,
+    nodes,
+    ask,
+    async restartControl() {
+      process.kill(control.pid, "SIGKILL");
+      const began = performance.now();
+      await until("the end of kite control", async () => ((await fetch(`${base}/healthz`).catch(() => undefined)) ? undefined : true));
+      control = await startControl();
+      return performance.now() - began;
+    },
+    async stop() {
+      for (const program of programs) await program.stop().catch(() => undefined);
+      await control.stop().catch(() => undefined);
+      removeNetwork(names);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+function makeNetwork(names: readonly string[]): void {
+  run("ip", "link", "add", BRIDGE, "type", "bridge");
+  run("ip", "address", "add", `${NETWORK}.1/24`, "dev", BRIDGE);
+  run("ip", "link", "set", BRIDGE, "up");
+  for (const [index, name] of names.entries()) {
+    const [host, inside] = [`${name}h`, `${name}n`];
+    run("ip", "netns", "add", name);
+    run("ip", "link", "add", host, "type", "veth", "peer", "name", inside, "netns", name);
+    run("ip", "link", "set", host, "master", BRIDGE, "up");
+    run("ip", "-n", name, "address", "add", `${NETWORK}.${index + 11}/24`, "dev", inside);
+    run("ip", "-n", name, "link", "set", inside, "up");
+    run("ip", "-n", name, "link", "set", "lo", "up");
+  }
+}
+
+function removeNetwork(names: readonly string[]): void {
+  for (const name of names) {
+    for (const pid of spawnSync("ip", ["netns", "pids", name], { encoding: "utf8" }).stdout.split("\n").filter(Boolean)) {
+      tidy("kill", "-9", pid);
+    }
+    tidy("ip", "netns", "delete", name);
+    tidy("ip", "link", "delete", `${name}h`);
+  }
+  tidy("ip", "link", "delete", BRIDGE);
+}
