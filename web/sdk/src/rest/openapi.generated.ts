@@ -226,6 +226,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/nodes/tokens": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /** Makes a token by which one machine may join, within an hour. */
+        readonly post: operations["create_join_token"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/nodes/{id}/duty": {
         readonly parameters: {
             readonly query?: never;
@@ -750,6 +767,13 @@ export interface components {
         };
         /** @description Names the content of a release or of a save in the content store: 64 hexadecimal digits. */
         readonly ContentId: string;
+        /** @description Asks for a token by which one machine may join. */
+        readonly CreateJoinToken: {
+            /** @description Its hardware class, of the same letters. Default: `standard`. */
+            readonly class?: string | null;
+            /** @description The site that it joins: 1 to 40 of `a-z`, `0-9`, `-`. A new name makes a new site. */
+            readonly site: string;
+        };
         /** @description Asks for a session. */
         readonly CreateSession: {
             /** @description What to play. */
@@ -765,6 +789,13 @@ export interface components {
         readonly CreateTenant: {
             /** @description 1 to 40 of `a-z`, `0-9` and `-`. */
             readonly name: components["schemas"]["AppName"];
+        };
+        /** @description A token by which one machine may join, once. */
+        readonly CreatedJoinToken: {
+            /** @description When it ends. */
+            readonly expires_at: components["schemas"]["UtcTime"];
+            /** @description The text for `kite node --join`. Shown once; the server keeps a hash. */
+            readonly token: string;
         };
         /** @description A new player. */
         readonly CreatedPlayer: {
@@ -822,7 +853,7 @@ export interface components {
          * @description Why a session ended. The words are part of the contract: none is renamed.
          * @enum {string}
          */
-        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "no_place" | "queue_timeout" | "offer_lapsed" | "node_lost";
+        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "no_place" | "queue_timeout" | "offer_lapsed" | "moved" | "node_lost";
         /**
          * @description What is known of a node.
          * @enum {string}
@@ -2025,6 +2056,39 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["NodeList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly create_join_token: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["CreateJoinToken"];
+            };
+        };
+        readonly responses: {
+            /** @description The token. It is shown once. */
+            readonly 201: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CreatedJoinToken"];
                 };
             };
             /** @description A problem. */
