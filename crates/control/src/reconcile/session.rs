@@ -71,7 +71,9 @@ pub(crate) fn next(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rule
         Some(instance) => {
             new.observed = true;
             observe(&mut new, instance, evidence.now, rules);
-            if new.state.is_ended() && stop_reason(record) == Some(EndReason::Moved) {
+            let was_moved = matches!(new.state, SessionState::Ended { reason: EndReason::Moved, .. })
+                || new.state.is_ended() && stop_reason(record) == Some(EndReason::Moved);
+            if was_moved {
                 // Its save is kept by now.
                 new = record.clone();
                 lose(&mut new, evidence);

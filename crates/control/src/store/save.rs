@@ -207,7 +207,8 @@ impl Store {
             transaction.rollback().await?;
             return Ok(Committed::NotKept);
         };
-        let now = session::Entity::find_by_id(row.session.as_str()).one(&transaction).await?;
+        // Locked: it is not started again elsewhere before this is written.
+        let now = session::Entity::find_by_id(row.session.as_str()).lock_exclusive().one(&transaction).await?;
         if now.is_none_or(|now| i64::from(now.epoch) != i64::from(epoch)) {
             transaction.rollback().await?;
             return Ok(Committed::NotKept);

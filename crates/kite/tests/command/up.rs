@@ -103,9 +103,9 @@ fn places_are_counted() {
     for _ in 0..3 {
         up.create();
     }
-    let refused = up.http("POST", "/v1/sessions", None, r#"{"app":"sleeper"}"#);
-    assert_eq!(refused.status, 503, "{}", refused.body);
-    assert_eq!(refused.json()["type"], "urn:kite:problem:no_capacity");
+    let next = up.http("POST", "/v1/sessions", None, r#"{"app":"sleeper"}"#);
+    assert_eq!(next.status, 201, "{}", next.body);
+    assert_eq!(next.json()["session"]["state"]["state"], "queued", "{}", next.body);
     up.signal(Signal::TERM);
     assert!(up.wait().success());
     dir.assert_nothing_left();
