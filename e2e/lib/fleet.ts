@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { run } from "./disk.ts";
 import { ROOT, WIDE_LIMITS, binary, newDirectory } from "./kite.ts";
 import { freePort, start, until } from "./programs.ts";
 import type { Program } from "./programs.ts";
@@ -12,13 +13,7 @@ import type { Program } from "./programs.ts";
 const NETWORK = "10.91.77";
 const BRIDGE = "kite-test";
 
-function run(command: string, ...args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: "utf8" });
-  if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${error?.message ?? stderr}`);
-  return stdout.trim();
-}
-
-/** The same, where what it removes may not be there. */
+/** Runs what removes something that may not be there. */
 function tidy(command: string, ...args: readonly string[]): void {
   spawnSync(command, args, { encoding: "utf8" });
 }

@@ -24,7 +24,7 @@ export interface PlayOptions {
 }
 
 /** A page of its own (cookies, storage) on which a game is being started. */
-export async function openPlay(browser: Browser, kite: Kite, app: string, options: PlayOptions = {}): Promise<Page> {
+export async function openPlay(browser: Browser, kite: Pick<Kite, "base">, app: string, options: PlayOptions = {}): Promise<Page> {
   const { width = 1280, height = 720, framesPerSecond = 60, fixed = true } = options;
   const context = await browser.newContext({
     viewport: options.viewport ?? { width, height },

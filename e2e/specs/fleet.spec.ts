@@ -43,7 +43,7 @@ async function withFleet(use: () => Promise<void>): Promise<void> {
 }
 
 async function open(): Promise<Page> {
-  const page = await openPlay(browser, { base: fleet.base } as never, "probe-x11", { ...small, script: await probeScript() });
+  const page = await openPlay(browser, fleet, "probe-x11", { ...small, script: await probeScript() });
   await playing(page);
   return page;
 }
@@ -76,7 +76,7 @@ test("three nodes are filled, the fourth player waits and plays when one leaves"
     const pages = [await open(), await open(), await open()];
     const places = new Set(await Promise.all(pages.map(async (page) => (await nodeOf(page)).id)));
     assert.equal(places.size, 3, "each on a node of its own");
-    const fourth = await openPlay(browser, { base: fleet.base } as never, "probe-x11", small);
+    const fourth = await openPlay(browser, fleet, "probe-x11", small);
     await fourth.locator('.kite-queue-place:has-text("1")').waitFor({ timeout: 15_000 });
     assert.match((await fourth.locator(".kite-screen").textContent()) ?? "", /You are next\. It will take/);
     await leave(pages[0] as Page);
