@@ -98,6 +98,10 @@ typed_id!(
 );
 
 typed_id!(
+    /// One command to a session's instance.
+    CommandId, "cmd", "command"
+);
+typed_id!(
     /// One upload of a package that is going on.
     UploadId, "upl", "upload"
 );

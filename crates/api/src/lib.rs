@@ -3,6 +3,7 @@
 //! Deliberately absent: logic, SQL, I/O.
 
 pub mod clock;
+pub mod command;
 pub mod content;
 pub mod fleet;
 pub mod id;
@@ -14,3 +15,4 @@ pub mod saves;
 pub mod session;
 pub mod spec;
 pub mod streamer;
+pub mod trace;

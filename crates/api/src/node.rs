@@ -1,6 +1,9 @@
 //! The contract between the control plane and a node, level-triggered: the control plane sends all instances that it wants,
 //! the node answers all that it has. Either side may restart, repeat or skip a message; the newest one counts.
 //!
+//! A command is desired until the control plane has what became of it. A node begins each at most once, whatever is repeated and whoever
+//! restarts; one that is desired no more is ended and forgotten. Outputs are fetched in parts, beside the reports.
+//!
 //! Every instance carries the epoch that the control plane gave it; reports of another epoch are refused. [`NodeLink`] is
 //! how the messages travel. Here they travel inside of one process ([`in_process`]); crate `link` carries them between
 //! machines, over mutual TLS.
@@ -12,17 +15,25 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::command::CommandOutput;
 use crate::content::{ReplicaPolicy, ReplicaState};
-use crate::id::{ContentId, InstanceId, NodeId};
+use crate::id::{CommandId, ContentId, InstanceId, NodeId};
 use crate::manifest::Manifest;
 use crate::saves::SaveFailure;
 use crate::session::EndReason;
 use crate::spec::StreamSpec;
 use crate::streamer::StreamStatistics;
+use crate::trace::TraceParent;
 
 /// Messages that wait in one direction of the in-process link. Fewer would make a burst of offers wait for each
 /// other; more would only hide a side that hangs.
 const LINK_DEPTH: usize = 64;
+
+/// Most commands that a node is asked at once: their scripts, and their results on their way, take 2 and 128 MiB at worst.
+pub const MAX_NODE_COMMANDS: usize = 16;
+
+/// Bytes of one part of an output. A longer part holds up what comes behind it on the link, a shorter one takes more round trips.
+pub const PART_BYTES: usize = 256 * 1024;
 
 /// An instance that shall be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +58,9 @@ pub struct DesiredInstance {
     pub reconnect_grace_s: u32,
     /// Set when it shall stop, with what the player is told. One that does not run then is not started but reported as ended.
     pub stop: Option<EndReason>,
+    /// The play's trace, where somebody follows it. What came with the start counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
 }
 
 /// What is to be done about a player's save.
@@ -100,6 +114,83 @@ pub struct ObservedSave {
     pub settled: bool,
 }
 
+/// A command that shall be done, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredCommand {
+    /// Its id.
+    pub command: CommandId,
+    /// On this instance.
+    pub instance: InstanceId,
+    /// Of this epoch; of any for logs.
+    pub epoch: u32,
+    /// What is to be done.
+    pub task: CommandTask,
+}
+
+/// What a node does for a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "snake_case")]
+pub enum CommandTask {
+    /// Run a script by `/bin/sh` inside the game's sandbox.
+    Exec {
+        /// The script.
+        script: String,
+        /// It is killed after so many seconds.
+        timeout_s: u32,
+    },
+    /// Read the newest output of the game and of its streamer.
+    Logs {
+        /// KiB of each.
+        kib: u32,
+    },
+    /// A picture of what the game shows.
+    Screenshot {},
+}
+
+/// A command as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedCommand {
+    /// Its id.
+    pub command: CommandId,
+    /// How far it is.
+    pub progress: CommandProgress,
+}
+
+/// How far a command is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum CommandProgress {
+    /// It is being done.
+    Running {},
+    /// Nothing more is done for it. It is reported until it is desired no more.
+    Ended {
+        /// What became of it.
+        outcome: CommandOutcome,
+        /// What it brought, to be fetched.
+        output: Option<CommandOutput>,
+        /// How long it was at work, in milliseconds.
+        duration_ms: u64,
+    },
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum CommandOutcome {
+    /// It was done; a script's exit status.
+    Done {
+        /// 128 and the signal's number when a signal ended it; `None` of what is no script.
+        exit: Option<i32>,
+    },
+    /// It was not done, or not to its end.
+    Failed {
+        /// Why, in a sentence.
+        why: String,
+    },
+    /// A script took longer than it may, and was killed.
+    TimedOut {},
+}
+
 /// Where a package's files are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
@@ -141,6 +232,9 @@ pub struct DesiredInstances {
     pub instances: Vec<DesiredInstance>,
     /// Releases that are wanted beside those that instances need. In no order.
     pub replicas: Vec<DesiredReplica>,
+    /// Commands, at most [`MAX_NODE_COMMANDS`], the oldest first.
+    #[serde(default)]
+    pub commands: Vec<DesiredCommand>,
 }
 
 /// What an instance is doing.
@@ -242,6 +336,9 @@ pub struct ObservedNode {
     pub instances: Vec<ObservedInstance>,
     /// Releases that are on its site, or on their way there.
     pub replicas: Vec<ObservedReplica>,
+    /// Commands that are desired, as far as it has heard of them.
+    #[serde(default)]
+    pub commands: Vec<ObservedCommand>,
     /// Where its witness answers whether its agent lives, as other nodes reach it; `None` when it has none.
     #[serde(default)]
     pub witness: Option<SocketAddr>,
@@ -286,6 +383,15 @@ pub enum ToNode {
         /// The other node's witness.
         address: SocketAddr,
     },
+    /// Send a part of a command's output.
+    Fetch {
+        /// Returned in the answer.
+        request: u64,
+        /// Of this command.
+        command: CommandId,
+        /// From this byte on, at most [`PART_BYTES`].
+        offset: u64,
+    },
 }
 
 /// To the control plane.
@@ -308,6 +414,37 @@ pub enum FromNode {
         /// What it found.
         outcome: ProbeOutcome,
     },
+    /// A part of a command's output.
+    Part {
+        /// Of the fetch.
+        request: u64,
+        /// The bytes; `None` when there is no such output.
+        part: Option<Part>,
+    },
+}
+
+/// Bytes, in base64 on the link.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Part(pub Vec<u8>);
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Part").field("bytes", &self.0.len()).finish()
+    }
+}
+
+impl From<Part> for String {
+    fn from(part: Part) -> Self {
+        data_encoding::BASE64.encode(&part.0)
+    }
+}
+
+impl TryFrom<String> for Part {
+    type Error = data_encoding::DecodeError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        data_encoding::BASE64.decode(text.as_bytes()).map(Self)
+    }
 }
 
 /// Why an offer got no answer.

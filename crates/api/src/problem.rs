@@ -127,6 +127,12 @@ problems! {
     /// No such tenant.
     TenantUnknown, "tenant_unknown", 404, "There is no such tenant",
         "Create the tenant first.";
+    /// No such command.
+    CommandUnknown, "command_unknown", 404, "There is no such command",
+        "GET /v1/commands lists the commands.";
+    /// The command has no output, or not yet, or it was forgotten.
+    OutputMissing, "output_missing", 404, "The command has no output",
+        "Wait until GET /v1/commands/{id} shows an output.";
     /// No such path.
     PathUnknown, "path_unknown", 404, "There is nothing at this path",
         "/openapi.json lists the paths.";
@@ -136,6 +142,9 @@ problems! {
     /// The session is over or not in a state for this.
     SessionEnded, "session_ended", 409, "The session is over",
         "Create a new session.";
+    /// No instance of the session is on a node.
+    NotRunning, "not_running", 409, "The session has no instance",
+        "Wait until the session is ready; `logs` can also be had of an instance that ended a while ago.";
     /// The player has a session that lives.
     PlayerBusy, "player_busy", 409, "The player has a running session",
         "End the session, wait until it has ended, and try again.";
@@ -172,6 +181,9 @@ problems! {
     /// This address or key has as many sessions as it may.
     TooManySessions, "too_many_sessions", 429, "Too many sessions of one player",
         "End one of your sessions.";
+    /// As many commands wait or run as may.
+    TooManyCommands, "too_many_commands", 429, "Too many commands at once",
+        "Wait until the commands before have ended.";
     /// A bug.
     Internal, "internal", 500, "Something went wrong on our side",
         "Try again; tell the operator the request id.";
@@ -189,6 +201,9 @@ problems! {
         "Try again in a moment.";
     /// The service is being stopped.
     ServiceStopping, "service_stopping", 503, "The service is being stopped",
+        "Try again in a moment.";
+    /// No replica of the control plane leads at the moment.
+    NoLeader, "no_leader", 503, "The service is taking over",
         "Try again in a moment.";
     /// The streamer was not ready in time.
     StreamerTimeout, "streamer_timeout", 504, "The stream was not ready in time",

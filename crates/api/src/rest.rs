@@ -73,6 +73,10 @@ pub struct CreateSession {
     /// True when the player's window may change the picture's size during the play. Default: true.
     #[serde(default = "yes")]
     pub resizable: bool,
+    /// For whom the operator, or the app's tenant, launches it: his save is loaded, and it stands in his history. With a player's own token it
+    /// is his in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub player: Option<PlayerId>,
 }
 
 const fn yes() -> bool {

@@ -7,6 +7,7 @@
 //!  QUEUED -> OFFERED      RECOVERING <- any state with a node, when the node is lost
 //!
 //! any state -> STOPPING -> ENDED(reason, party), or ENDED at once where nothing runs yet
+//! STOPPING(restarted) -> RESERVED, STOPPING(moved) -> RECOVERING: the session goes on with another instance
 //! ```
 //! Deliberately absent: who may go where and why; that is the control plane's.
 
@@ -128,6 +129,7 @@ impl SessionState {
             Self::Ready { .. } => "The game is ready for you.",
             Self::Connected { .. } => "You are playing.",
             Self::Reconnecting { .. } => "The connection was lost. The game waits for you.",
+            Self::Stopping { reason: EndReason::Restarted } => EndReason::Restarted.sentence(),
             Self::Stopping { .. } => "The game is being stopped.",
             Self::Ended { reason, .. } => reason.sentence(),
         }
@@ -210,6 +212,14 @@ macro_rules! end_reasons {
     };
 }
 
+impl EndReason {
+    /// True of an instance's end after which its session goes on with another instance.
+    #[must_use]
+    pub const fn goes_on(self) -> bool {
+        matches!(self, Self::Moved | Self::Restarted)
+    }
+}
+
 end_reasons! {
     /// The player left.
     PlayerLeft, "player_left", Player, "You left the game.";
@@ -266,6 +276,9 @@ end_reasons! {
     OfferLapsed, "offer_lapsed", Player, "It was your turn, but nobody answered. Play again to queue anew.";
     /// Its node is being emptied: it goes on elsewhere. Sessions never end by this; their instances do.
     Moved, "moved", Operator, "The game is moved to another machine.";
+    /// The operator or the app's tenant has it started again: it goes on with a fresh start of the game. Sessions never end by this; their
+    /// instances do.
+    Restarted, "restarted", Operator, "The game is started again.";
     /// The node does not answer.
     NodeLost, "node_lost", Platform, "The machine of your game was lost. This is our fault; play again.";
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::id::InstanceId;
+use crate::trace::TraceParent;
 
 /// File descriptor of the control socket in the streamer.
 pub const CONTROL_FD: i32 = 3;
@@ -130,6 +131,9 @@ pub struct StreamerSettings {
     pub reconnect_grace_s: u32,
     /// How long to wait for the first player, in seconds.
     pub connect_timeout_s: u32,
+    /// The play's trace, for logs. The streamer exports nothing: its moments (`Ready`, `FirstFrame`, `Player`) are spans of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
 }
 
 /// From the agent.
@@ -153,7 +157,7 @@ pub enum ToStreamer {
         /// What the player is told.
         reason: String,
     },
-    /// Write the next frame to this file as PNG (for support; audited by the control plane).
+    /// Write what the game shows to a file as PNG (for support; audited by the control plane).
     Screenshot {
         /// Returned in the reply.
         request: u64,
@@ -204,6 +208,9 @@ pub enum FromStreamer {
         request: u64,
         /// PNG file in the runtime directory.
         path: Option<PathBuf>,
+        /// Why there is none, in a sentence.
+        #[serde(default)]
+        detail: Option<String>,
     },
     /// The streamer's last line.
     Ended {

@@ -165,7 +165,11 @@ async fn lock(data_dir: &Path, database: &Store) -> Result<(File, Held), KeeperE
         Err(TryLockError::WouldBlock) => return Err(KeeperError::Busy),
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
-    let role = database.take(Role::Keeper).await.map_err(self::database)?.ok_or(KeeperError::Busy)?;
+    let role = database
+        .take(Role::Keeper, std::time::Duration::ZERO)
+        .await
+        .map_err(self::database)?
+        .ok_or(KeeperError::Busy)?;
     Ok((lock, role))
 }
 

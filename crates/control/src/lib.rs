@@ -13,7 +13,10 @@ mod coordinator;
 mod database;
 mod dispatch;
 mod http;
+mod journey;
 pub mod keeper;
+mod metrics;
+mod observer;
 mod reconcile;
 mod serve;
 mod settings;
@@ -21,7 +24,7 @@ mod stop;
 mod store;
 
 pub use self::database::{DatabaseSettings, DatabaseUrl, DatabaseUrlError};
-pub use self::serve::{OPERATOR_TOKEN_FILE, Running, ServeError, serve};
+pub use self::serve::{OPERATOR_TOKEN_FILE, Running, ServeError, migrate, serve};
 pub use self::settings::{Limits, Settings};
 
 /// The OpenAPI document, as `/openapi.json` serves it and `docs/openapi.json` holds it.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use api::id::NodeId;
+use api::trace::SpanSink;
 use content::StoreSettings;
 
 use crate::database::DatabaseSettings;
@@ -43,8 +44,15 @@ pub struct Settings {
     pub behind_proxy: bool,
     /// Address of the node link: where machines join, and nodes connect. None = the one in the same process is the only one.
     pub nodes: Option<SocketAddr>,
+    /// Where the other replicas on the same PostgreSQL database reach this one's HTTP server, as `host:port`. `None`: it is the only one, and a
+    /// second one is refused. The way between them is to be the operator's own: what is passed on there is not encrypted.
+    pub replica: Option<String>,
+    /// Directory of the operator's token, the saves' key and the nodes' authority; that of the data when absent. Replicas have the same.
+    pub secrets_dir: Option<PathBuf>,
     /// The node in the same process, when there is one: what ran there ends with the process.
     pub embedded: Option<NodeId>,
+    /// Where the spans of traces go; `None` = nobody wants to see them.
+    pub spans: Option<SpanSink>,
     /// What players may use.
     pub limits: Limits,
 }
@@ -67,7 +75,10 @@ impl Settings {
             allowed_hosts: Vec::new(),
             behind_proxy: false,
             nodes: None,
+            replica: None,
+            secrets_dir: None,
             embedded: None,
+            spans: None,
             limits: Limits::default(),
         }
     }
@@ -111,6 +122,8 @@ pub struct Limits {
     /// How long a player's plays are kept, and the player himself after he was last seen. Shorter forgets one who comes
     /// back once a year; longer keeps what nobody asks for any more.
     pub plays: Duration,
+    /// How long it can be read who had which command done, from its end. Shorter forgets before anybody asks; longer costs disk space.
+    pub commands: Duration,
     /// How long a stop of the service waits for the sessions to end.
     pub shutdown_wait: Duration,
 }
@@ -134,6 +147,7 @@ impl Default for Limits {
             token_lifetime: Duration::from_secs(11 * 3600),
             history: Duration::from_secs(7 * 24 * 3600),
             plays: Duration::from_secs(400 * 24 * 3600),
+            commands: Duration::from_secs(90 * 24 * 3600),
             shutdown_wait: Duration::from_secs(10),
         }
     }

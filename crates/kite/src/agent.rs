@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::host::{Signals, block_on, close_image, start_node, with_causes};
 use crate::plan::{NodeArgs, NodePlan, PlaceArgs};
 use crate::say;
+use crate::telemetry::{Telemetry, watch_link};
 use crate::up::FORCED;
 
 /// Directory of the node's certificate and key in the data directory.
@@ -52,7 +53,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     }
     let start = Start { control, join, name, witness, dir: data_dir.join(IDENTITY_DIR) };
     let plan = node.plan(&config, &data_dir, unspecified(&config))?;
-    block_on(serve(start, plan))
+    block_on(serve(start, plan, config.telemetry()?))
 }
 
 /// A node of a fleet is reached from elsewhere: its own addresses are told, unless others are named.
@@ -69,7 +70,9 @@ struct Start {
     dir: PathBuf,
 }
 
-async fn serve(start: Start, mut plan: NodePlan) -> anyhow::Result<ExitCode> {
+async fn serve(start: Start, mut plan: NodePlan, telemetry: Telemetry) -> anyhow::Result<ExitCode> {
+    let mut telemetry = telemetry.begin("kite-node").await?;
+    plan.settings.spans = telemetry.spans();
     let mut signals = Signals::new()?;
     let identity = identity(&start).await?;
     let (id, places) = (identity.node(), plan.settings.capacity.sessions);
@@ -81,6 +84,7 @@ async fn serve(start: Start, mut plan: NodePlan) -> anyhow::Result<ExitCode> {
     tokio::fs::create_dir_all(&plan.settings.data_dir).await.context("the data directory cannot be made")?;
     let (end, mut connection) = link::connect(start.control.clone(), identity, start.dir);
     let (image, agent) = start_node(plan, end).await?;
+    telemetry.serve(vec![agent.metrics(), watch_link(connection.state())]);
     say::out(&format!("Node {id} is ready: {places} places, control plane {}.", start.control.join(", ")));
 
     let refusal = tokio::select! {
@@ -93,6 +97,7 @@ async fn serve(start: Start, mut plan: NodePlan) -> anyhow::Result<ExitCode> {
     let graceful = async {
         agent.stop().await;
         connection.close(LAST_WORDS).await;
+        telemetry.end().await;
         close_image(image);
     };
     tokio::select! {

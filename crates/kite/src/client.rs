@@ -65,6 +65,11 @@ impl Api {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.trim().to_owned(), client })
     }
 
+    /// The server's address.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Sends a request without a body; the bytes of a good answer.
     pub(crate) async fn send(&self, method: Method, path: &str) -> anyhow::Result<Bytes> {
         Ok(self.exchange(method, path, None).await?)

@@ -13,6 +13,8 @@ use api::streamer::EncoderChoice;
 use control::{DatabaseSettings, DatabaseUrl};
 use serde::Deserialize;
 
+use crate::telemetry::{Listen, Telemetry};
+
 /// Longest file in bytes. More is not a configuration.
 const MAX_BYTES: u64 = 256 * 1024;
 
@@ -40,6 +42,26 @@ pub(crate) struct Config {
     pub(crate) store: StoreTable,
     pub(crate) volume: VolumeTable,
     pub(crate) fleet: Fleet,
+    pub(crate) metrics: MetricsTable,
+    pub(crate) traces: TracesTable,
+}
+
+/// Where Prometheus fetches metrics.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MetricsTable {
+    /// Not told: nowhere.
+    pub(crate) listen: Option<SocketAddr>,
+    /// A file with the token that has to be sent. Needed for all addresses but loopback: metrics tell how much is played, and by which tenants.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Where spans of traces go.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TracesTable {
+    /// Base address of an OpenTelemetry collector's OTLP over HTTP. Not told: none is exported.
+    pub(crate) endpoint: Option<String>,
 }
 
 /// How the machines of a fleet find each other.
@@ -50,6 +72,10 @@ pub(crate) struct Fleet {
     pub(crate) listen: Option<SocketAddr>,
     /// Where nodes find it.
     pub(crate) control: Vec<String>,
+    /// Where other replicas reach this one's HTTP server.
+    pub(crate) replica: Option<String>,
+    /// The directory of what replicas have in common.
+    pub(crate) secrets: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -104,6 +130,7 @@ pub(crate) struct Limits {
     pub(crate) link_grace_s: Option<u32>,
     pub(crate) history_s: Option<u32>,
     pub(crate) plays_s: Option<u32>,
+    pub(crate) commands_s: Option<u32>,
     pub(crate) save_mb: Option<u32>,
     pub(crate) save_files: Option<u32>,
 }
@@ -205,7 +232,7 @@ impl Config {
         let secret = config.store.s3.as_mut().map(|s3| &mut s3.secret_access_key_file);
         let paths = config.games.iter_mut().flatten().chain(&mut config.data).chain(&mut config.web);
         let paths = paths.chain(&mut config.store.dir).chain(&mut config.volume.dir).chain(secret);
-        let paths = paths.chain(&mut config.database.url_file);
+        let paths = paths.chain(&mut config.database.url_file).chain(&mut config.metrics.token_file);
         for entry in paths {
             *entry = base.join(&*entry);
         }
@@ -265,6 +292,13 @@ impl Config {
         if rates.contains(&Some(0)) || self.limits.save_mb == Some(0) {
             bail!("a number of [volume], or limits.save_mb, is 0: nothing could be fetched, verified or saved");
         }
+        if self.metrics.token_file.is_none() && self.metrics.listen.is_some_and(|at| !at.ip().is_loopback()) {
+            bail!("metrics.listen is reached by other machines: name a file with a token, metrics.token_file");
+        }
+        let endpoint = self.traces.endpoint.as_deref();
+        if endpoint.is_some_and(|at| !at.starts_with("http://") && !at.starts_with("https://")) {
+            bail!("traces.endpoint is no address of a collector: write http://127.0.0.1:4318");
+        }
         if let Some(origin) = self.access.origins.iter().find(|origin| !is_origin(origin)) {
             bail!(
                 "access.origins: `{origin}` is no origin: write it as browsers do, https://example.org without a path"
@@ -292,6 +326,23 @@ impl Config {
             (None, None) => return Ok(DatabaseSettings::Embedded),
         };
         Ok(DatabaseSettings::Postgres(url))
+    }
+
+    /// What is told of the program to those who watch it.
+    pub(crate) fn telemetry(&self) -> anyhow::Result<Telemetry> {
+        let token = self.metrics.token_file.as_ref().map(|path| {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let token = text.trim().to_owned();
+            if token.is_empty() {
+                bail!("{} is empty: it has to hold a token", path.display());
+            }
+            Ok(token)
+        });
+        let token = token.transpose()?;
+        Ok(Telemetry {
+            listen: self.metrics.listen.map(|address| Listen { address, token }),
+            traces: traces_endpoint(self.traces.endpoint.as_deref(), |name| std::env::var(name).ok()),
+        })
     }
 
     /// Where releases and saves are kept.
@@ -352,6 +403,7 @@ impl Config {
             (&mut limits.link_grace, file.link_grace_s),
             (&mut limits.history, file.history_s),
             (&mut limits.plays, file.plays_s),
+            (&mut limits.commands, file.commands_s),
         ];
         for (target, value) in times {
             *target = value.map_or(*target, |seconds| Duration::from_secs(u64::from(seconds)));
@@ -362,6 +414,15 @@ impl Config {
         limits.token_lifetime = limits.patience + limits.session_length + Duration::from_secs(3600);
         limits
     }
+}
+
+/// Address of a collector's spans: the standard's variables over the file.
+fn traces_endpoint(file: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let told = |name| variable(name).filter(|value| !value.is_empty());
+    let of_base = |base: &str| format!("{}/v1/traces", base.trim_end_matches('/'));
+    told("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        .or_else(|| told("OTEL_EXPORTER_OTLP_ENDPOINT").map(|base| of_base(&base)))
+        .or_else(|| file.map(of_base))
 }
 
 /// What TOML says, which quotes the line: not where an address stands in it.
@@ -427,6 +488,11 @@ mod tests {
         check("[database]\nurl = \"postgres://kite@db.example/kite\"\nurl_file = \"f\"", Err("both"));
         check("[database]\nurl = \"mysql://kite@db.example/kite\"", Err("does not begin with postgres://"));
         check("[database]\nuri = \"x\"", Err("unknown field `uri`"));
+        check("[metrics]\nlisten = \"127.0.0.1:9464\"", Ok(()));
+        check("[metrics]\nlisten = \"[::1]:9464\"", Ok(()));
+        check("[metrics]\nlisten = \"0.0.0.0:9464\"", Err("name a file with a token"));
+        check("[metrics]\nlisten = \"0.0.0.0:9464\"\ntoken_file = \"t\"", Ok(()));
+        check("[traces]\nendpoint = \"collector:4318\"", Err("no address of a collector"));
         check("[volume]\nparallel = 0", Err("nothing could be fetched"));
         check("[volume]\nxfs_gb = 0", Err("at least 1"));
         check("[volume]\nxfs_gb = 5\ndir = \"a\"", Err("both"));
@@ -436,10 +502,10 @@ mod tests {
 
     #[test]
     fn no_password_is_shown() {
-        let url = "postgres://kite:secret@db.example/kite";
+        let url = "postgres://kite:hunter2@db.example/kite";
         let config = Config::parse(&format!("[database]\nurl = \"{url}\"")).unwrap();
         let shown = format!("{config:?} {:?}", config.database_of_file().unwrap());
-        assert!(shown.contains("`kite` at db.example") && !shown.contains("secret"), "{shown}");
+        assert!(shown.contains("`kite` at db.example") && !shown.contains("hunter2"), "{shown}");
         for wrong in [
             format!("[database]\nurl = \"{url}"),
             format!("[database]\nurl = {url}"),
@@ -447,10 +513,10 @@ mod tests {
             format!("database = \"{url}\""),
             format!("\"{url}\" = 1"),
             format!("[database]\nurl = \"x{url}\""),
-            format!("[database]\nurl = \"{url}?password=secret\""),
+            format!("[database]\nurl = \"{url}?password=hunter2\""),
         ] {
             let shown = format!("{:#}", Config::parse(&wrong).expect_err(&wrong));
-            assert!(!shown.contains("secret"), "{shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
         }
     }
 
@@ -467,6 +533,23 @@ mod tests {
         let shown = format!("{:#}", config.database_of_file().unwrap_err());
         assert!(shown.contains("postgres://") && !shown.contains("secret"), "{shown}");
         assert_eq!(Config::default().database_of_file().unwrap(), DatabaseSettings::Embedded);
+    }
+
+    #[test]
+    fn variables_of_the_standard_win_over_the_file() {
+        let check = |file: Option<&str>, all: Option<&str>, traces: Option<&str>, expected: Option<&str>| {
+            let told = traces_endpoint(file, |name| match name {
+                "OTEL_EXPORTER_OTLP_ENDPOINT" => all.map(str::to_owned),
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => traces.map(str::to_owned),
+                _ => None,
+            });
+            assert_eq!(told.as_deref(), expected);
+        };
+        check(None, None, None, None);
+        check(None, Some(""), None, None);
+        check(Some("http://a:4318/"), None, None, Some("http://a:4318/v1/traces"));
+        check(Some("http://a:4318"), Some("http://b:4318"), None, Some("http://b:4318/v1/traces"));
+        check(Some("http://a:4318"), Some("http://b:4318"), Some("http://c/spans"), Some("http://c/spans"));
     }
 
     #[test]

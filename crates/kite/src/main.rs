@@ -18,6 +18,7 @@ mod push;
 mod release;
 mod say;
 mod session;
+mod telemetry;
 mod up;
 
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ struct Cli {
     command: Command,
     /// How log lines look on standard error. What is logged is chosen by the variable KITE_LOG, for example
     /// `KITE_LOG=debug` or `KITE_LOG=info,node=debug`.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, global = true, value_enum, env = "KITE_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
@@ -58,7 +59,7 @@ enum Command {
     /// Look at packages of games.
     #[command(subcommand)]
     App(app::AppCommand),
-    /// Look at running sessions, end them.
+    /// Launch sessions, look at them, end them, and have things done inside of them.
     #[command(subcommand)]
     Session(session::SessionCommand),
     /// Look after the store of releases and saves: verify, count, collect.

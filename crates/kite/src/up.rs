@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::host::{Signals, block_on, close_image, start_node, stop_signal, with_causes};
 use crate::plan::{ControlArgs, NodeArgs, NodePlan, PlaceArgs};
+use crate::telemetry::Telemetry;
 use crate::{install, say};
 
 /// Exit status after a second signal, as shells write "ended by SIGINT".
@@ -29,6 +30,7 @@ pub(crate) struct UpArgs {
 struct Plan {
     control: control::Settings,
     node: NodePlan,
+    telemetry: Telemetry,
     /// Packages that are left out, and why.
     left_out: Vec<String>,
 }
@@ -38,11 +40,13 @@ pub(crate) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let data_dir = args.place.data_dir(&config)?;
     let (control, left_out) = args.control.settings(&config, &data_dir)?;
     let node = args.node.plan(&config, &data_dir, control.listen.ip())?;
-    block_on(serve(Plan { control, node, left_out }))
+    block_on(serve(Plan { control, node, telemetry: config.telemetry()?, left_out }))
 }
 
 async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
-    let Plan { mut control, mut node, left_out } = plan;
+    let Plan { mut control, mut node, telemetry, left_out } = plan;
+    let mut telemetry = telemetry.begin("kite").await?;
+    (control.spans, node.settings.spans) = (telemetry.spans(), telemetry.spans());
     let id = install::node_id(&control.data_dir);
     node.settings.node = id.with_context(|| format!("{} cannot be used", control.data_dir.display()))?;
     control.embedded = Some(node.settings.node);
@@ -55,15 +59,18 @@ async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
     let packages = control.games.len();
     let (data_dir, web) = (control.data_dir.clone(), control.web_dir.clone());
     // The data directory is made and locked by the control plane first.
-    let running = control::serve(control, Some(link), shutdown).await.map_err(with_causes)?;
+    let mut running = control::serve(control, Some(link), shutdown).await.map_err(with_causes)?;
     let (image, agent) = match start_node(node, node_end).await {
         Ok(started) => started,
         Err(error) => {
             stop.send_replace(true);
-            running.stopped().await;
+            if let Err(other) = running.stopped().await {
+                tracing::warn!(error = &other as &dyn std::error::Error, "the control plane ended badly");
+            }
             return Err(error);
         }
     };
+    telemetry.serve(vec![running.metrics(), agent.metrics()]);
     announce(&Ready {
         address: running.address(),
         nodes: running.node_address(),
@@ -74,16 +81,24 @@ async fn serve(plan: Plan) -> anyhow::Result<ExitCode> {
         web: web.as_deref(),
     });
 
-    signals.next().await;
+    let by_itself = tokio::select! {
+        () = signals.next() => None,
+        ended = running.stopped() => Some(ended),
+    };
     say::out("Stopping: running games are ended. A second signal does it by force.");
     stop.send_replace(true);
     let graceful = async {
-        running.stopped().await;
+        let ended = match by_itself {
+            Some(ended) => ended,
+            None => running.stopped().await,
+        };
         agent.stop().await;
+        telemetry.end().await;
         close_image(image);
+        ended.map_err(with_causes)
     };
     tokio::select! {
-        () = graceful => Ok(ExitCode::SUCCESS),
+        ended = graceful => ended.map(|()| ExitCode::SUCCESS),
         () = signals.next() => {
             // Sandboxes end with this process; streamers would wait for their players to leave.
             let swept = tokio::task::spawn_blocking(move || node::sweep(&for_sweep)).await;

@@ -24,7 +24,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::dial::{DialError, dial, in_words, reply};
 use crate::frame::{FROM_NODE_LIMIT, Opening, Refusal, Reply, TO_NODE_LIMIT, VERSION};
-use crate::heard::Heard;
+use crate::heard::{BEAT, Heard};
 use crate::identity::{Identity, NodeKey};
 use crate::join::off_the_runtime;
 use crate::mailbox::{Mailbox, Unsent};
@@ -41,8 +41,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// that is not.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A connection that held for so long was a good one: the pauses begin anew.
-const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// A connection that held for so long was a good one: the pauses begin anew. Longer keeps nodes away for seconds from a control plane that had
+/// to be started twice; shorter lets them knock in vain at one that breaks as soon as they come.
+const GOOD_AFTER: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether the certificate is past half of its life. It lives for a year.
 const RENEWAL_PERIOD: Duration = Duration::from_secs(60);
@@ -224,7 +225,8 @@ impl Link {
         match dial(address, self.identity.config(), &hello).await? {
             (opened, Reply::Welcome {}) => {
                 self.outbox.repeat();
-                let limits = Limits { incoming: TO_NODE_LIMIT, outgoing: FROM_NODE_LIMIT, silence: CLOSE_AFTER };
+                let limits =
+                    Limits { incoming: TO_NODE_LIMIT, outgoing: FROM_NODE_LIMIT, silence: CLOSE_AFTER, beat: BEAT };
                 Ok(wire::start(opened, Arc::clone(&self.outbox), limits))
             }
             (_opened, Reply::Joined { .. } | Reply::Refused(_)) => Err(reply(address, None)),

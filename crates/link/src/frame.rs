@@ -26,7 +26,7 @@ use tokio_util::codec::LengthDelimitedCodec;
 use crate::token::JoinSecret;
 
 /// Version of the link and of the messages on it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest first frame and reply. A request for a certificate takes 1 kB; who is not known yet may not make us keep more.
 pub const OPENING_LIMIT: usize = 64 * 1024;
@@ -188,7 +188,7 @@ impl Message for ToNode {
     fn replaces_older(&self) -> bool {
         match self {
             Self::Desired(_) => true,
-            Self::Offer { .. } | Self::Probe { .. } => false,
+            Self::Offer { .. } | Self::Probe { .. } | Self::Fetch { .. } => false,
         }
     }
 }
@@ -197,7 +197,7 @@ impl Message for FromNode {
     fn replaces_older(&self) -> bool {
         match self {
             Self::Observed(_) => true,
-            Self::Answer { .. } | Self::Probed { .. } => false,
+            Self::Answer { .. } | Self::Probed { .. } | Self::Part { .. } => false,
         }
     }
 }
@@ -229,7 +229,8 @@ pub fn codec(limit: usize) -> LengthDelimitedCodec {
 
 #[cfg(test)]
 mod tests {
-    use api::node::{DesiredInstances, OfferFailure, ProbeOutcome};
+    use api::id::CommandId;
+    use api::node::{DesiredInstances, OfferFailure, Part, ProbeOutcome};
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -274,7 +275,16 @@ mod tests {
         golden(&Frame::<FromNode>::Renewal { pem: "p".to_owned() }, r#"{"frame":"renewal","body":{"pem":"p"}}"#);
         golden(
             &Frame::Message(ToNode::Desired(DesiredInstances::default())),
-            r#"{"frame":"message","body":{"type":"desired","instances":[],"replicas":[]}}"#,
+            r#"{"frame":"message","body":{"type":"desired","instances":[],"replicas":[],"commands":[]}}"#,
+        );
+        let command = CommandId::from_uuid(Uuid::from_u128(8));
+        golden(
+            &Frame::Message(ToNode::Fetch { request: 3, command, offset: 5 }),
+            r#"{"frame":"message","body":{"type":"fetch","request":3,"command":"cmd_00000000000000000000000000000008","offset":5}}"#,
+        );
+        golden(
+            &Frame::Message(FromNode::Part { request: 3, part: Some(Part(vec![0, 255])) }),
+            r#"{"frame":"message","body":{"type":"part","request":3,"part":"AP8="}}"#,
         );
         golden(
             &Frame::Message(ToNode::Probe { request: 3, address: "192.0.2.1:7".parse().unwrap() }),
@@ -294,7 +304,7 @@ mod tests {
     fn an_opening_of_another_version_is_refused_by_its_version_whatever_else_it_has() {
         let later = br#"{"frame":"hello_with_hat","body":{"version":9,"hat":true},"more":1}"#;
         assert_eq!(Opening::decode(later), Ok(Err(Refusal::Version { control: VERSION, node: 9 })));
-        assert!(Opening::decode(br#"{"frame":"hello_with_hat","body":{"version":1}}"#).is_err());
+        assert!(Opening::decode(br#"{"frame":"hello_with_hat","body":{"version":2}}"#).is_err());
     }
 
     proptest! {
@@ -309,11 +319,12 @@ mod tests {
 
         #[test]
         fn frames_with_some_bytes_changed_are_frames_or_errors(
-            golden in 0_usize..4,
+            golden in 0_usize..5,
             changes in proptest::collection::vec((0_usize..120, 0x20_u8..0x7f), 0..4),
         ) {
             let golden = [
-                r#"{"frame":"message","body":{"type":"desired","instances":[],"replicas":[]}}"#,
+                r#"{"frame":"message","body":{"type":"desired","instances":[],"replicas":[],"commands":[]}}"#,
+                r#"{"frame":"message","body":{"type":"part","request":3,"part":"AP8="}}"#,
                 r#"{"frame":"message","body":{"type":"probe","request":3,"address":"192.0.2.1:7"}}"#,
                 r#"{"frame":"message","body":{"type":"answer","request":3,"outcome":{"Ok":"v=0"}}}"#,
                 r#"{"frame":"refused","body":{"reason":"version","control":1,"node":2}}"#,

@@ -14,8 +14,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// How often a side sends a beat when it has nothing to say. Shorter only costs packets: 10 a second are 1 kB/s a node.
+/// How often a node sends a beat when it has nothing to say. Shorter only costs packets: 10 a second are 1 kB/s a node.
 pub const BEAT: Duration = Duration::from_millis(100);
+
+/// How often the control plane does. A node looks for another one after seconds, and a control plane has thousands of nodes.
+pub const CONTROL_BEAT: Duration = Duration::from_millis(500);
 
 /// After how long without a beat a side is to be suspected: two beats may be late or lost, three are not by chance.
 /// Shorter takes a retransmission for death.

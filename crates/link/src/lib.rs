@@ -79,7 +79,7 @@ pub use certificate::{CertificateError, Fingerprint, Validity};
 pub use connect::{Connection, ConnectionState, connect};
 pub use dial::DialError;
 pub use frame::{MAX_NAME, Refusal};
-pub use heard::{BEAT, Heard, SUSPECT_AFTER};
+pub use heard::{BEAT, CONTROL_BEAT, Heard, SUSPECT_AFTER};
 pub use identity::{Identity, IdentityError, PartsError};
 pub use join::{JoinError, join};
 pub use private::PrivateError;

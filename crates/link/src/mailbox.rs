@@ -179,7 +179,7 @@ mod tests {
             content: "00".repeat(32).try_into().unwrap(),
             policy: api::content::ReplicaPolicy::Pinned,
         };
-        ToNode::Desired(DesiredInstances { instances: Vec::new(), replicas: vec![replica; count] })
+        ToNode::Desired(DesiredInstances { replicas: vec![replica; count], ..DesiredInstances::default() })
     }
 
     fn edge(request: u64) -> ToNode {

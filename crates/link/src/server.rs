@@ -33,7 +33,7 @@ use crate::certificate::{CertificateError, Fingerprint, node_of};
 use crate::frame::{
     FROM_NODE_LIMIT, FrameError, MAX_NAME, OPENING_LIMIT, Opening, Refusal, Reply, TO_NODE_LIMIT, codec, encode,
 };
-use crate::heard::Heard;
+use crate::heard::{CONTROL_BEAT, Heard};
 use crate::lobby::{Lobby, Place};
 use crate::mailbox::Mailbox;
 use crate::token::{JoinSecret, SecretHash};
@@ -348,7 +348,8 @@ impl LinkRequest {
         let Waiting { opened, peer, authority, place } = *self.waiting;
         drop(place);
         let outbox = Arc::new(Mailbox::new());
-        let limits = Limits { incoming: FROM_NODE_LIMIT, outgoing: TO_NODE_LIMIT, silence: CLOSE_AFTER };
+        let limits =
+            Limits { incoming: FROM_NODE_LIMIT, outgoing: TO_NODE_LIMIT, silence: CLOSE_AFTER, beat: CONTROL_BEAT };
         let Wire { inbox, renewals_in, renewals_out, heard, ending, .. } =
             wire::start(opened, Arc::clone(&outbox), limits);
         tokio::spawn(attend(self.node, authority, ending, renewals_in, renewals_out));

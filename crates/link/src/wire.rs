@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error};
 
 use crate::frame::{Frame, FrameError, Message, codec, decode, encode};
-use crate::heard::{BEAT, Heard, Lookout, listen};
+use crate::heard::{Heard, Lookout, listen};
 use crate::mailbox::{Mailbox, Unsent};
 
 /// How long one frame may take to be written. The largest one takes 13 s at 10 Mbit/s; a side that takes nothing for longer
@@ -60,6 +60,8 @@ pub(crate) struct Limits {
     pub(crate) outgoing: usize,
     /// After how long a silence the connection is closed.
     pub(crate) silence: Duration,
+    /// How often a beat is sent when there is nothing to say.
+    pub(crate) beat: Duration,
 }
 
 /// A running connection.
@@ -148,7 +150,7 @@ where
         tokio::spawn(task.in_current_span())
     };
     let writer = {
-        let (ending, writing) = (ending.clone(), write_frames(write, outbox, leaving, limits.outgoing));
+        let (ending, writing) = (ending.clone(), write_frames(write, outbox, leaving, limits));
         let task = async move {
             if let Some(reason) = ending.token.run_until_cancelled(writing).await {
                 ending.end(reason);
@@ -204,7 +206,7 @@ async fn write_frames<W, Out>(
     mut frames: FramedWrite<WriteHalf<W>, LengthDelimitedCodec>,
     outbox: Arc<Mailbox<Out>>,
     mut renewals: mpsc::Receiver<String>,
-    limit: usize,
+    limits: Limits,
 ) -> WireEnd
 where
     W: AsyncWrite,
@@ -218,9 +220,9 @@ where
                 Some(message) => Frame::Message(message),
                 None => return farewell(frames).await,
             },
-            () = sleep(BEAT) => Frame::Beat {},
+            () = sleep(limits.beat) => Frame::Beat {},
         };
-        let Some(bytes) = encode_within(&frame, limit) else { continue };
+        let Some(bytes) = encode_within(&frame, limits.outgoing) else { continue };
         match timeout(WRITE_LIMIT, frames.send(bytes)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return WireEnd::Broken(error),

@@ -29,6 +29,30 @@ fn ended(reason: &str) -> FromStreamer {
     FromStreamer::Ended { reason: reason.to_owned(), detail: None }
 }
 
+/// A picture of two pixels, or what a streamer that a game has taken over would say.
+fn screenshot(settings: &StreamerSettings, behaviour: &str, request: u64) -> FromStreamer {
+    let path = settings.runtime_dir.join(format!("screenshot-{request}.png"));
+    let picture = b"\x89PNG\r\n\x1a\nand what makes it one".as_slice();
+    let path = match behaviour {
+        "black" => None,
+        "foreign-picture" => Some("/etc/shadow".into()),
+        "linked-picture" => {
+            std::os::unix::fs::symlink("/etc/shadow", &path).expect("a link can be made");
+            Some(path)
+        }
+        "no-picture" => {
+            fs::write(&path, "nothing of the kind").expect("the runtime directory can be written");
+            Some(path)
+        }
+        _ => {
+            fs::write(&path, picture).expect("the runtime directory can be written");
+            Some(path)
+        }
+    };
+    let detail = path.is_none().then(|| "the picture is black all over".to_owned());
+    FromStreamer::Screenshot { request, path, detail }
+}
+
 /// Who this is and what it may, for the log that the tests read.
 fn report_rights() {
     let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
@@ -102,7 +126,7 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             ToStreamer::Screenshot { request } => {
-                send(&mut stream, &FromStreamer::Screenshot { request, path: None });
+                send(&mut stream, &screenshot(&settings, &behaviour, request));
             }
         }
     }

@@ -14,14 +14,18 @@ use api::node::{
 };
 use api::session::EndReason;
 use content::{Policy, RootId, Store, Volume};
+use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::commands::{self, Commands};
 use crate::instance::{self, Command, Instance};
 use crate::leftover::Swept;
+use crate::metrics::Metrics;
 use crate::settings::NodeSettings;
-use crate::{disk, leftover, place};
+use crate::steps::Steps;
+use crate::{disk, leftover, metrics, place};
 
 /// How often everything is reported though nothing changed, and the disk is looked at.
 const REPORT_PERIOD: Duration = Duration::from_secs(2);
@@ -79,6 +83,7 @@ pub struct Agent {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     swept: Swept,
+    registry: Arc<Registry>,
 }
 
 impl Agent {
@@ -95,6 +100,7 @@ impl Agent {
         let directory = |source| StartError::Directory { path: settings.data_dir.display().to_string(), source };
         place::create_shared(&settings).map_err(directory)?;
         let lock = lock(&settings)?;
+        commands::open_notes(&settings).map_err(directory)?;
         let (store, volume) = (settings.store.clone(), settings.volume.clone());
         let volume = tokio::task::spawn_blocking(move || {
             let store = Store::open(&store).map_err(|error| StartError::Content(Box::new(error)))?;
@@ -113,25 +119,37 @@ impl Agent {
             );
         }
         let (stop, stopping) = watch::channel(false);
+        let (settings, changed) = (Arc::new(settings), Arc::new(Notify::new()));
+        let metrics = Arc::new(Metrics::new());
+        let (reports, newest) = watch::channel(None);
+        let registry = metrics::registry(&metrics, Arc::clone(&settings), volume.clone(), newest);
         let reconciler = Reconciler {
             root: rustix::process::geteuid().is_root(),
             groups: gpu_groups(),
-            settings: Arc::new(settings),
+            commands: Commands::new(Arc::clone(&settings), Arc::clone(&changed)),
+            settings,
+            metrics,
             volume,
             entries: BTreeMap::new(),
-            changed: Arc::new(Notify::new()),
+            changed,
             refuses: None,
             probes: Arc::new(Semaphore::new(PROBES)),
             _lock: lock,
         };
-        let task = tokio::spawn(reconciler.run(link, stopping));
-        Ok(Self { stop, task, swept })
+        let task = tokio::spawn(reconciler.run(link, reports, stopping));
+        Ok(Self { stop, task, swept, registry: Arc::new(registry) })
     }
 
     /// What earlier agents had left.
     #[must_use]
     pub fn swept(&self) -> &Swept {
         &self.swept
+    }
+
+    /// What it counts, for Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
     }
 
     /// Stops all instances gracefully; returns when nothing of them is left.
@@ -181,10 +199,12 @@ struct Entry {
 #[derive(Debug)]
 struct Reconciler {
     settings: Arc<NodeSettings>,
+    metrics: Arc<Metrics>,
     volume: Volume,
     root: bool,
     groups: Vec<u32>,
     entries: BTreeMap<InstanceId, Entry>,
+    commands: Commands,
     changed: Arc<Notify>,
     refuses: Option<NodeRefusal>,
     probes: Arc<Semaphore>,
@@ -193,11 +213,15 @@ struct Reconciler {
 }
 
 impl Reconciler {
-    async fn run(mut self, mut link: NodeEnd, mut stopping: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        mut link: NodeEnd,
+        reports: watch::Sender<Option<ObservedNode>>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
         // Reports go through a task of their own, so that this one never waits for the control plane: two sides that
         // wait for each other would stand still.
-        let (reports, newest) = watch::channel(None);
-        let reporter = tokio::spawn(report(newest, link.to_control.clone()));
+        let reporter = tokio::spawn(report(reports.subscribe(), link.to_control.clone()));
         let mut period = tokio::time::interval(REPORT_PERIOD);
         let changed = Arc::clone(&self.changed);
         let mut contents = self.volume.watch();
@@ -211,6 +235,11 @@ impl Reconciler {
                     Some(ToNode::Desired(desired)) => self.reconcile(desired),
                     Some(ToNode::Offer { request, instance, epoch, sdp }) => {
                         self.offer(request, instance, epoch, sdp, link.to_control.clone());
+                    }
+                    Some(ToNode::Fetch { request, command, offset }) => {
+                        let part = self.commands.part(command, offset);
+                        // A full link is as good as no answer: it is asked again.
+                        let _dropped = link.to_control.try_send(FromNode::Part { request, part });
                     }
                     Some(ToNode::Probe { request, address }) => self.probe(request, address, link.to_control.clone()),
                     // The control plane is gone: what runs goes on, until this agent is stopped.
@@ -256,6 +285,7 @@ impl Reconciler {
             refuses: self.refuses.clone(),
             instances: self.entries.values().map(|entry| entry.observed.borrow().clone()).collect(),
             replicas: self.volume.states().into_iter().filter_map(observed_replica).collect(),
+            commands: self.commands.observed(),
             witness: self.settings.witness,
         }
     }
@@ -295,6 +325,10 @@ impl Reconciler {
                 }
             }
         }
+        // After the instances, so that a command finds the one that came with it.
+        let entries = &self.entries;
+        let way = |id, epoch| entries.get(&id).filter(|entry| entry.epoch == epoch).map(|entry| entry.commands.clone());
+        self.commands.want(desired.commands, way);
     }
 
     fn start(&mut self, desired: DesiredInstance) {
@@ -308,7 +342,9 @@ impl Reconciler {
             self.entries.insert(id, Entry::ended(&desired, EndReason::SandboxFailed));
             return;
         };
-        tracing::info!(instance = %id, app = %desired.manifest.name, slot, "instance starts");
+        let trace = desired.trace.map(|parent| parent.trace.to_string());
+        tracing::info!(instance = %id, app = %desired.manifest.name, slot, trace, "instance starts");
+        let steps = Steps::new(&desired, Arc::clone(&self.metrics), self.settings.spans.clone());
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (sender, observed) = watch::channel(instance::initial(&desired));
         let uid = self.root.then(|| self.settings.uid_base.saturating_add(slot));
@@ -319,7 +355,7 @@ impl Reconciler {
             groups: self.groups.clone(),
             volume: self.volume.clone(),
         };
-        tokio::spawn(instance::live(instance, receiver, sender));
+        tokio::spawn(instance::live(instance, steps, receiver, sender));
         tokio::spawn(forward_changes(observed.clone(), Arc::clone(&self.changed)));
         self.entries.insert(id, Entry { epoch, slot, commands, observed, stop_sent: false, committed: 0 });
     }

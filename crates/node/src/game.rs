@@ -9,7 +9,7 @@ use api::manifest::{Manifest, Placeholder};
 use api::node::DesiredInstance;
 use api::session::EndReason;
 use api::streamer::DisplayProtocol;
-use sandbox::{Exit, FuseDevice, Gamepads, Identity, Log, Running, Sandbox, Sockets, StartError};
+use sandbox::{Exit, FuseDevice, Gamepads, Identity, Log, Running, Sandbox, Script, ScriptEnd, Sockets, StartError};
 use tokio::io::unix::AsyncFd;
 
 use crate::place::{Place, expand};
@@ -164,21 +164,54 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What a game's sandbox says.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The game ended.
+    Ended(Exit),
+    /// A script beside it did.
+    Script(ScriptEnd),
+}
+
 impl Game {
+    /// What happens next. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> News {
+        loop {
+            let Ok(mut guard) = self.ready.readable().await else { return News::Ended(Exit::Lost) };
+            let Some(running) = &mut self.running else { return News::Ended(Exit::Lost) };
+            // Looks once; when the game ended it waits for the helper's end, some milliseconds.
+            let exit = tokio::task::block_in_place(|| running.try_wait());
+            if let Some(end) = running.take_script_end() {
+                return News::Script(end);
+            }
+            if let Some(exit) = exit {
+                return News::Ended(exit);
+            }
+            guard.clear_ready();
+        }
+    }
+
     /// Its end. Safe to cancel.
     pub(crate) async fn wait(&mut self) -> Exit {
         loop {
-            match self.ready.readable().await {
-                Ok(mut guard) => {
-                    // Looks once; when the game ended it waits for the helper's end, some milliseconds.
-                    let running = self.running.as_mut();
-                    if let Some(exit) = running.and_then(|running| tokio::task::block_in_place(|| running.try_wait())) {
-                        return exit;
-                    }
-                    guard.clear_ready();
-                }
-                Err(_closed) => return Exit::Lost,
+            match self.next().await {
+                News::Ended(exit) => return exit,
+                News::Script(_) => {}
             }
+        }
+    }
+
+    /// Runs a script beside it.
+    pub(crate) fn run_script(&self, script: Script) -> std::io::Result<()> {
+        let Some(running) = &self.running else { return Err(std::io::ErrorKind::NotConnected.into()) };
+        // The helper reads as fast as it can; a long script does not fit the socket at once.
+        tokio::task::block_in_place(|| running.run_script(script))
+    }
+
+    /// Kills a script that nobody waits for any more.
+    pub(crate) fn end_script(&self, number: u64) {
+        if let Some(running) = &self.running {
+            running.end_script(number);
         }
     }
 

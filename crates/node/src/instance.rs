@@ -9,6 +9,8 @@
 //! ```
 //! Every way out goes through [`Life::end`], which stops what runs and removes what is there.
 
+mod orders;
+
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -28,12 +30,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
+pub(crate) use self::orders::outcome_of;
+use self::orders::{Orders, PictureTo, ScriptTo};
 use crate::disk;
-use crate::game::{self, Game, Screen, Start, describe};
+use crate::game::{self, Game, News, Screen, Start, describe};
 use crate::leftover;
 use crate::place::{self, Place};
 use crate::saves::{SaveError, Saves};
 use crate::settings::NodeSettings;
+use crate::steps::{Begun, Stage, Steps};
 use crate::streamer::{GAMEPAD_FD, Heard, Streamer};
 use crate::sys::Become;
 
@@ -43,12 +48,20 @@ const MAX_OFFERS: usize = 8;
 /// How long a streamer may take to say good-bye to its player and to exit.
 const STREAMER_GRACE: Duration = Duration::from_secs(3);
 
+/// How long after a game's crash its streamer's end may be seen. Longer tells players later that their game crashed; shorter takes our fault
+/// for the game's.
+const STREAMER_FIRST: Duration = Duration::from_millis(100);
+
 /// How long after the kill of a game its sandbox may take to be gone.
 const SANDBOX_GRACE: Duration = Duration::from_secs(12);
 
 /// How long a capture may take to become a version. A control plane that restarts is back sooner; longer holds the place of an instance
 /// that has ended.
 const COMMIT_LIMIT: Duration = Duration::from_secs(45);
+
+/// How often the control plane is told the figures of a stream; the streamer measures each second. Shorter costs it a message a session and
+/// second, for the operator's eyes alone.
+const FIGURES_PERIOD: Duration = Duration::from_secs(5);
 
 /// Longest detail of an end that is kept: a streamer's or sandbox's sentence.
 const MAX_DETAIL_CHARS: usize = 500;
@@ -70,6 +83,20 @@ pub(crate) enum Command {
     Stop(EndReason),
     /// Captures of its save are versions now: up to this sequence.
     Committed(u32),
+    /// Run a script beside the game.
+    Script {
+        /// The script.
+        text: String,
+        /// It is killed after so long.
+        timeout: Duration,
+        /// Where its end goes. Nobody waits for it any more when this is closed.
+        reply: ScriptTo,
+    },
+    /// Make a picture of what the game shows.
+    Screenshot {
+        /// Where it goes.
+        reply: PictureTo,
+    },
 }
 
 /// What an instance is made of.
@@ -100,11 +127,16 @@ enum Event {
     Deadline,
     CheckpointDue,
     CheckpointDone(Box<Result<Capture, JoinError>>),
+    ScriptDone(sandbox::ScriptEnd),
+    ScriptAbandoned,
 }
 
 /// An instance while it lives.
 struct Life {
     instance: Instance,
+    steps: Steps,
+    /// When the streamer was started.
+    streamer_begun: Begun,
     place: Place,
     /// The package's files; known once the release is here.
     package: PathBuf,
@@ -125,9 +157,13 @@ struct Life {
     gamepads: Option<FuseDevice>,
     answers: HashMap<u64, AnswerTo>,
     next_request: u64,
+    /// Scripts and screenshots that were asked for.
+    orders: Orders,
     /// Offers that came before the streamer was up.
     early: Vec<(String, AnswerTo)>,
     deadline: Option<(Instant, End)>,
+    /// When the stream's figures were told last.
+    told_figures: Option<Instant>,
     started: Instant,
 }
 
@@ -150,12 +186,15 @@ pub(crate) fn initial(desired: &DesiredInstance) -> ObservedInstance {
 /// Lives until the instance is ended and nothing of it is left.
 pub(crate) async fn live(
     instance: Instance,
+    steps: Steps,
     mut commands: mpsc::Receiver<Command>,
     observed: watch::Sender<ObservedInstance>,
 ) {
     let place = Place::of(&instance.settings, instance.desired.instance);
     let mut life = Life {
         instance,
+        steps,
+        streamer_begun: Begun::now(),
         place,
         package: PathBuf::new(),
         saves: None,
@@ -170,8 +209,10 @@ pub(crate) async fn live(
         gamepads: None,
         answers: HashMap::new(),
         next_request: 0,
+        orders: Orders::default(),
         early: Vec::new(),
         deadline: None,
+        told_figures: None,
         started: Instant::now(),
     };
     let end = match life.fetch(&mut commands).await {
@@ -205,6 +246,7 @@ impl Life {
         let root = content
             .parse()
             .map_err(|error: content::ObjectIdError| (EndReason::ContentFailed, Some(error.to_string())))?;
+        let begun = Begun::now();
         let volume = self.instance.volume.clone();
         let mut ensured = std::pin::pin!(volume.ensure(root));
         let used = loop {
@@ -214,14 +256,17 @@ impl Life {
                     Some(Command::Stop(reason)) => return Err((reason, None)),
                     None => return Err((EndReason::ServiceStopped, None)),
                     Some(Command::Offer { sdp, answer }) => self.offer(sdp, answer).await,
-                    Some(Command::Committed(_)) => {}
+                    // Dropped: who waits is told that the game does not run.
+                    Some(Command::Committed(_) | Command::Script { .. } | Command::Screenshot { .. }) => {}
                 },
             }
         };
+        let used = used.inspect_err(|error| self.steps.done(Stage::Content, begun, Some(&describe(error))));
         let used = used.map_err(|error| {
             let reason = if error.is_full() { EndReason::DiskFull } else { EndReason::ContentFailed };
             (reason, Some(describe(&error)))
         })?;
+        self.steps.done(Stage::Content, begun, None);
         tracing::debug!(instance = %self.id(), after_ms = self.age_ms(), "the release is here");
         self.package = used.files().to_owned();
         self.release = Some(used);
@@ -231,6 +276,7 @@ impl Life {
 
     /// Directories and streamer.
     async fn begin(&mut self) -> Result<(), End> {
+        let begun = Begun::now();
         let settings = Arc::clone(&self.instance.settings);
         let desired = &self.instance.desired;
         let (place, uid) = (self.place.clone(), self.instance.uid);
@@ -255,8 +301,11 @@ impl Life {
             Ok(())
         });
         match prepared.await {
-            Ok(Ok(())) => {}
-            Ok(Err((reason, detail))) => return Err((reason, Some(detail))),
+            Ok(Ok(())) => self.steps.done(Stage::Place, begun, None),
+            Ok(Err((reason, detail))) => {
+                self.steps.done(Stage::Place, begun, Some(&detail));
+                return Err((reason, Some(detail)));
+            }
             Err(error) => return Err((EndReason::SandboxFailed, Some(error.to_string()))),
         }
         self.begin_saves().await?;
@@ -264,6 +313,7 @@ impl Life {
         let user = Become { id: uid, groups: self.instance.groups.clone() };
         let streamer_settings = self.streamer_settings(pads.is_some());
         let log = self.place.logs.join("streamer.log");
+        self.streamer_begun = Begun::now();
         let streamer = Streamer::spawn(&settings.streamer_program, &streamer_settings, pads, user, &log)
             .await
             .map_err(|error| (EndReason::StreamerFailed, Some(describe(&error))))?;
@@ -276,9 +326,12 @@ impl Life {
     /// Writes the player's save. A play without it would end in a version without it: rather none.
     async fn begin_saves(&mut self) -> Result<(), End> {
         let Some(saves) = &self.instance.desired.saves else { return Ok(()) };
+        let written = Begun::now();
         let (store, manifest) = (self.instance.volume.store().clone(), &self.instance.desired.manifest);
         let begun = Saves::begin(store, saves, manifest, &self.place, self.instance.uid).await;
-        let begun = begun.map_err(|error| (EndReason::SaveFailed, Some(describe(&error))))?;
+        let failure = begun.as_ref().err().map(|error| describe(error));
+        self.steps.done(Stage::Save, written, failure.as_deref());
+        let begun = begun.map_err(|_told| (EndReason::SaveFailed, failure))?;
         tracing::debug!(instance = %self.id(), after_ms = self.age_ms(), "the save is written");
         self.saves = Some(begun);
         self.has_saves_begun = true;
@@ -357,7 +410,9 @@ impl Life {
                 match commands.recv().await {
                     Some(Command::Committed(sequence)) => self.committed = self.committed.max(sequence),
                     // Dropped: who waits for an answer is told that the instance is gone.
-                    Some(Command::Offer { .. } | Command::Stop(_)) => {}
+                    Some(
+                        Command::Offer { .. } | Command::Stop(_) | Command::Script { .. } | Command::Screenshot { .. },
+                    ) => {}
                     None => return false,
                 }
             }
@@ -406,6 +461,7 @@ impl Life {
             gamepads: if gamepads { GamepadSettings::Fuse { fd: GAMEPAD_FD } } else { GamepadSettings::None },
             reconnect_grace_s: desired.reconnect_grace_s,
             connect_timeout_s: desired.connect_timeout_s,
+            trace: desired.trace,
         }
     }
 
@@ -423,7 +479,12 @@ impl Life {
                 Event::GameGone(exit) => {
                     let (reason, detail) =
                         game::meaning(exit, &self.instance.desired.manifest.session.clean_exit_codes);
-                    Err((reason, Some(detail)))
+                    // A game whose display is gone crashes, and is sometimes seen first.
+                    if reason == EndReason::GameCrashed && self.streamer_has_ended().await {
+                        Err(self.streamer_gone().await)
+                    } else {
+                        Err((reason, Some(detail)))
+                    }
                 }
                 Event::Command(Some(Command::Offer { sdp, answer })) => {
                     self.offer(sdp, answer).await;
@@ -440,6 +501,22 @@ impl Life {
                 }
                 Event::CheckpointDone(done) => {
                     self.checkpoint_done(*done);
+                    Ok(())
+                }
+                Event::Command(Some(Command::Script { text, timeout, reply })) => {
+                    self.script(text, timeout, reply);
+                    Ok(())
+                }
+                Event::Command(Some(Command::Screenshot { reply })) => {
+                    self.screenshot(reply).await;
+                    Ok(())
+                }
+                Event::ScriptDone(end) => {
+                    self.script_done(end);
+                    Ok(())
+                }
+                Event::ScriptAbandoned => {
+                    self.abandon_script();
                     Ok(())
                 }
                 Event::Command(None) => Err((EndReason::ServiceStopped, None)),
@@ -474,10 +551,11 @@ impl Life {
         };
         let game = async {
             match &mut self.game {
-                Some(game) => game.wait().await,
+                Some(game) => game.next().await,
                 None => std::future::pending().await,
             }
         };
+        let abandoned = self.orders.abandoned();
         let passed = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -486,11 +564,23 @@ impl Life {
         };
         tokio::select! {
             heard = heard => heard.map_or(Event::StreamerGone, Event::Heard),
-            exit = game => Event::GameGone(exit),
+            news = game => match news {
+                News::Ended(exit) => Event::GameGone(exit),
+                News::Script(end) => Event::ScriptDone(end),
+            },
+            () = abandoned => Event::ScriptAbandoned,
             command = commands.recv() => Event::Command(command),
             () = passed => Event::Deadline,
             () = due => Event::CheckpointDue,
             done = done => Event::CheckpointDone(Box::new(done)),
+        }
+    }
+
+    /// Did the streamer end, a moment ago or just now?
+    async fn streamer_has_ended(&mut self) -> bool {
+        match &mut self.streamer {
+            Some(streamer) => tokio::time::timeout(STREAMER_FIRST, streamer.wait()).await.is_ok(),
+            None => false,
         }
     }
 
@@ -510,6 +600,7 @@ impl Life {
         match message {
             FromStreamer::Ready { wayland_socket, x11_dir, pulse_socket, port } => {
                 tracing::debug!(instance = %self.id(), port, after_ms = self.age_ms(), "streamer ready");
+                self.steps.done(Stage::Streamer, self.streamer_begun, None);
                 let own = |path: Option<PathBuf>| path.map(|path| self.place.own_runtime_path(&path)).transpose();
                 let screen = || {
                     Ok::<_, std::io::Error>(Screen {
@@ -531,6 +622,7 @@ impl Life {
             }
             FromStreamer::FirstFrame => {
                 tracing::debug!(instance = %self.id(), after_ms = self.age_ms(), "first frame");
+                self.steps.first_frame();
                 self.deadline = None;
                 self.set_state(InstanceState::Running { first_frame: true });
                 Ok(())
@@ -538,21 +630,33 @@ impl Life {
             FromStreamer::Player { connected } => {
                 let player = if connected { PlayerPresence::Connected } else { PlayerPresence::Lost };
                 self.observed.send_modify(|observed| observed.player = player);
-                if !connected {
+                if connected {
+                    self.steps.connected();
+                } else {
                     // He may not come back.
                     self.checkpoint();
                 }
                 Ok(())
             }
             FromStreamer::Statistics(statistics) => self.statistics(statistics),
-            // Screenshots are asked for by no one yet.
-            FromStreamer::Screenshot { .. } => Ok(()),
+            FromStreamer::Screenshot { request, path, detail } => {
+                self.pictured(request, path, detail);
+                Ok(())
+            }
             FromStreamer::Ended { reason, detail } => Err(streamer_end(&reason, detail)),
         }
     }
 
-    fn statistics(&self, statistics: StreamStatistics) -> Result<(), End> {
-        self.observed.send_modify(|observed| observed.statistics = Some(statistics));
+    fn statistics(&mut self, statistics: StreamStatistics) -> Result<(), End> {
+        if self.told_figures.is_none_or(|at| at.elapsed() >= FIGURES_PERIOD) {
+            self.told_figures = Some(Instant::now());
+            self.observed.send_modify(|observed| observed.statistics = Some(statistics));
+        }
+        self.steps.metrics().stream(&statistics);
+        // Some small files of the kernel's, which nothing makes wait.
+        if let Some(usage) = self.game.as_ref().and_then(Game::usage) {
+            self.steps.metrics().usage(self.id(), usage);
+        }
         let limit = self.instance.desired.manifest.session.idle_timeout_s;
         if limit > 0 && statistics.idle_s >= limit {
             return Err((EndReason::Idle, Some(format!("no input for {} s", statistics.idle_s))));
@@ -575,11 +679,11 @@ impl Life {
         }
         let start = Start { place: self.place.clone(), package: self.package.clone(), uid: self.instance.uid, screen };
         let gamepads = self.gamepads.take();
-        let game = start
-            .start(&self.instance.settings, &self.instance.desired, gamepads)
-            .await
-            .map_err(|(reason, detail)| (reason, Some(detail)))?;
-        self.game = Some(game);
+        let begun = Begun::now();
+        let game = start.start(&self.instance.settings, &self.instance.desired, gamepads).await;
+        self.steps.done(Stage::Game, begun, game.as_ref().err().map(|(_, detail)| detail.as_str()));
+        self.steps.game_runs();
+        self.game = Some(game.map_err(|(reason, detail)| (reason, Some(detail)))?);
         let limit = self.instance.desired.manifest.session.start_timeout_s;
         let end = (EndReason::StartTimeout, Some(format!("nothing was drawn within {limit} s")));
         self.deadline = Some((Instant::now() + Duration::from_secs(u64::from(limit)), end));
@@ -621,8 +725,10 @@ impl Life {
     /// Stops what runs, removes what is there, and says so.
     async fn end(mut self, (reason, detail): End, commands: &mut mpsc::Receiver<Command>) {
         self.set_state(InstanceState::Stopping { reason });
+        self.steps.end(reason);
         self.answers.clear();
         self.early.clear();
+        self.orders.clear();
         let from_game = matches!(
             reason,
             EndReason::GameExited | EndReason::GameCrashed | EndReason::OutOfMemory | EndReason::DiskLimit
@@ -638,6 +744,7 @@ impl Life {
         };
         let grace = Duration::from_secs(u64::from(self.instance.desired.manifest.session.stop_grace_s));
         let game = self.game.take();
+        let (steps, id) = (&self.steps, self.instance.desired.instance);
         let stopped = async {
             let Some(mut game) = game else { return };
             game.stop(grace);
@@ -648,6 +755,7 @@ impl Life {
             // Kills and waits, when it must.
             let dropped = tokio::task::spawn_blocking(move || drop(game)).await;
             if let (Some(usage), Ok(())) = (usage, dropped) {
+                steps.metrics().usage(id, usage);
                 tracing::debug!(
                     instance = %self.instance.desired.instance,
                     cpu_s = usage.cpu_time.as_secs_f32(),
@@ -664,6 +772,8 @@ impl Life {
         self.clean(is_archived).await;
         let detail = detail.as_deref().map(bounded);
         tracing::info!(instance = %self.id(), reason = reason.word(), detail, "instance ended");
+        self.steps.metrics().gone(self.id());
+        self.steps.metrics().ended(reason);
         self.set_state(InstanceState::Ended { reason, detail });
     }
 

@@ -12,14 +12,17 @@
 //! Deliberately absent: pixels, SDP, sessions and players' tokens.
 
 mod agent;
+mod commands;
 mod disk;
 mod game;
 mod image;
 mod instance;
 mod leftover;
+mod metrics;
 mod place;
 mod saves;
 mod settings;
+mod steps;
 mod streamer;
 mod sys;
 

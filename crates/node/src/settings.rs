@@ -9,6 +9,7 @@ use api::node::Capacity;
 use content::{StoreSettings, VolumeSettings};
 
 use api::streamer::{BitrateSettings, EncoderChoice, NetworkSettings};
+use api::trace::SpanSink;
 
 /// First user id given to instances when the agent is root. Above the ids of people, services and of the sub-id ranges
 /// that distributions hand out by default.
@@ -59,6 +60,8 @@ pub struct NodeSettings {
     /// Where this node's witness listens, as other nodes reach it; it is reported, not opened, by the agent. Default
     /// none.
     pub witness: Option<SocketAddr>,
+    /// Where the spans of traces go. Default none: nobody wants to see them.
+    pub spans: Option<SpanSink>,
 }
 
 impl NodeSettings {
@@ -84,6 +87,7 @@ impl NodeSettings {
             streamer_timeout: Duration::from_secs(20),
             kept_logs: 50,
             witness: None,
+            spans: None,
         }
     }
 }

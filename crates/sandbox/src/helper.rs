@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use rustix::thread::LinkNameSpaceType;
 use rustix::time::Timespec;
 
@@ -21,8 +21,10 @@ use crate::fuse::{FUSE_ARGUMENT, serve_descriptor};
 use crate::init::{self, Birth, Report};
 use crate::log::BoundedLog;
 use crate::protocol::{
-    Enforced, Exit, Failure, FromHelper, Input, Lines, Mechanism, Request, Step, ToHelper, receive_request, send_line,
+    Enforced, Exit, Failure, FromHelper, Input, Lines, Mechanism, Request, Script, ScriptEnd, ScriptExit, Step,
+    ToHelper, receive_request, send_line,
 };
+use crate::script::{self, Beside, Door};
 use crate::settings::{Identity, Network};
 use crate::sys::{self, Side};
 use crate::tree;
@@ -92,6 +94,13 @@ fn serve(socket: &UnixStream) -> io::Result<()> {
 
 /// A running game as the helper knows it.
 struct Life {
+    request: Request,
+    owner: Owner,
+    /// The way in for scripts, where there is one.
+    door: Option<Door>,
+    script: Option<script::Running>,
+    /// Kills for want of memory until the newest script's end: they say nothing of the game's.
+    forgiven_kills: u64,
     group: Group,
     enforced: Enforced,
     init: OwnedFd,
@@ -166,7 +175,14 @@ impl Life {
             Side::Parent { pid, pidfd } => {
                 // Only the game's server and init may hold the device: when the server dies, the kernel must notice.
                 drop((fuse, package_ids, output, their_go, their_reports));
+                // An init that has failed by now says why itself.
+                let door = Door::open(pid, request.network).ok();
                 let mut life = Self {
+                    request,
+                    owner,
+                    door,
+                    script: None,
+                    forgiven_kills: 0,
                     group,
                     enforced,
                     init: pidfd,
@@ -211,7 +227,8 @@ impl Life {
             }
         }
         self.game_pid = children(self.init_pid).first().copied().unwrap_or(self.init_pid);
-        Ok(())
+        // What is born from here on enters the game's process namespace, where a game of the same user could reach into it.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step(|| "hide the helper".into())
     }
 
     /// Blocks for init's next word; `None` when it ended without one.
@@ -245,6 +262,7 @@ impl Life {
         let mut lines = Lines::default();
         let mut caller = Some(socket);
         let mut window = Window::new();
+        let mut script_window = Window::new();
         let mut next_look = Instant::now() + DISK_PERIOD;
         loop {
             let now = Instant::now();
@@ -259,19 +277,20 @@ impl Life {
                 }
                 next_look = Instant::now() + DISK_PERIOD.max(now.elapsed() * DISK_SHARE);
             }
+            if let Some(script) = &mut self.script {
+                script.look(now);
+            }
             window.advance(now);
-            let wake = [Some(next_look), ending.deadline, window.closed_until()].into_iter().flatten().min();
-            let ready = self.wait(caller, window.is_open(), wake.unwrap_or(next_look));
+            script_window.advance(now);
+            let script_wake = self.script.as_ref().map(script::Running::wake_at);
+            let windows = [window.closed_until(), script_window.closed_until()];
+            let wake = [Some(next_look), ending.deadline, script_wake].into_iter().chain(windows).flatten().min();
+            let ready = self.wait(caller, &window, &script_window, wake.unwrap_or(next_look));
             if ready.caller {
                 match listen(socket, &mut lines) {
                     Some(commands) => {
-                        for ToHelper::Stop { grace_ms } in commands {
-                            // Without patience there is no point in asking.
-                            if grace_ms > 0 {
-                                pidfd_send_signal(&self.init, Signal::TERM).ok();
-                            }
-                            let deadline = Instant::now() + Duration::from_millis(grace_ms);
-                            ending.deadline = Some(ending.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+                        for command in commands {
+                            self.obey(command, &mut ending, socket);
                         }
                     }
                     None => {
@@ -282,6 +301,17 @@ impl Life {
             }
             if ready.output {
                 window.spend(self.copy_output());
+            }
+            if ready.script_output
+                && let Some(script) = &mut self.script
+            {
+                script_window.spend(script.copy_output());
+            }
+            if ready.script
+                && let Some(script) = self.script.take()
+            {
+                self.forgiven_kills = self.group.out_of_memory_kills();
+                tell_end(socket, script.finish());
             }
             if ready.report
                 && let Ok(Some(Report::Ended(status))) = self.next_report()
@@ -302,6 +332,50 @@ impl Life {
         self.exit(&ending)
     }
 
+    fn obey(&mut self, command: ToHelper, ending: &mut Ending, socket: &UnixStream) {
+        match command {
+            ToHelper::Stop { grace_ms } => {
+                // Without patience there is no point in asking.
+                if grace_ms > 0 {
+                    pidfd_send_signal(&self.init, Signal::TERM).ok();
+                }
+                let deadline = Instant::now() + Duration::from_millis(grace_ms);
+                ending.deadline = Some(ending.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+            }
+            ToHelper::Run(script) => {
+                let number = script.number;
+                if let Err(why) = self.run_script(script) {
+                    let exit = ScriptExit::Lost(why);
+                    let end = ScriptEnd { number, exit, output: Vec::new(), cut_bytes: 0, ran_for: Duration::ZERO };
+                    tell_end(socket, end);
+                }
+            }
+            ToHelper::EndScript { number } => {
+                if let Some(script) = self.script.as_mut().filter(|script| script.number() == number) {
+                    script.end(Instant::now(), ScriptExit::Lost("it was given up".to_owned()));
+                }
+            }
+        }
+    }
+
+    fn run_script(&mut self, script: Script) -> Result<(), String> {
+        if self.script.is_some() {
+            return Err("another script runs".to_owned());
+        }
+        let beside = Beside {
+            door: self.door.as_ref().ok_or("the game's namespaces could not be opened")?,
+            request: &self.request,
+            owner: self.owner,
+            enforced: self.enforced,
+            group: &self.group,
+            init_pid: self.init_pid,
+            game_pid: self.game_pid,
+        };
+        let started = script::Running::start(script, &beside);
+        self.script = Some(started.map_err(|failure| format!("cannot {}: {}", failure.step, failure.detail))?);
+        Ok(())
+    }
+
     fn exit(&self, ending: &Ending) -> Exit {
         let exit = match ending.status {
             Some(status) if libc::WIFEXITED(status) => Exit::Code(libc::WEXITSTATUS(status)),
@@ -310,20 +384,29 @@ impl Life {
         };
         if ending.disk_full {
             Exit::DiskFull
-        } else if exit != Exit::Code(0) && self.group.out_of_memory_kills() > 0 {
+        } else if exit != Exit::Code(0) && self.group.out_of_memory_kills() > self.forgiven_kills {
             Exit::OutOfMemory
         } else {
             exit
         }
     }
 
-    fn wait(&self, caller: Option<&UnixStream>, output_wanted: bool, until: Instant) -> Ready {
+    fn wait(&self, caller: Option<&UnixStream>, window: &Window, script_window: &Window, until: Instant) -> Ready {
         let mut sources = vec![PollFd::new(&self.init, PollFlags::IN), PollFd::new(&self.reports, PollFlags::IN)];
         let caller_at = caller.map(|caller| {
             sources.push(PollFd::new(caller, PollFlags::IN));
             sources.len() - 1
         });
-        let output_at = self.output.as_ref().filter(|_| output_wanted).map(|(pipe, _)| {
+        let output_at = self.output.as_ref().filter(|_| window.is_open()).map(|(pipe, _)| {
+            sources.push(PollFd::new(pipe, PollFlags::IN));
+            sources.len() - 1
+        });
+        let script_at = self.script.as_ref().map(|script| {
+            sources.push(PollFd::new(script.minder(), PollFlags::IN));
+            sources.len() - 1
+        });
+        let script_output = self.script.as_ref().and_then(script::Running::output);
+        let script_output_at = script_output.filter(|_| script_window.is_open()).map(|pipe| {
             sources.push(PollFd::new(pipe, PollFlags::IN));
             sources.len() - 1
         });
@@ -338,6 +421,8 @@ impl Life {
             report: sources[1].revents().contains(PollFlags::IN),
             caller: caller_at.is_some_and(ready),
             output: output_at.is_some_and(ready),
+            script: script_at.is_some_and(ready),
+            script_output: script_output_at.is_some_and(ready),
         }
     }
 
@@ -400,6 +485,8 @@ struct Ready {
     report: bool,
     caller: bool,
     output: bool,
+    script: bool,
+    script_output: bool,
 }
 
 /// Bounds the rate at which output is copied.
@@ -432,9 +519,14 @@ impl Window {
     }
 }
 
+/// Says how a script ended. A caller who is gone has not asked.
+fn tell_end(socket: &UnixStream, end: ScriptEnd) {
+    drop(send_line(socket, &FromHelper::ScriptEnded(end)));
+}
+
 /// What the caller says; `None` when it is gone or talks nonsense.
 fn listen(mut socket: &UnixStream, lines: &mut Lines) -> Option<Vec<ToHelper>> {
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 64 << 10];
     let count = match socket.read(&mut buffer) {
         Ok(0) => return None,
         Ok(count) => count,

@@ -74,7 +74,7 @@ pub(crate) fn run(mut birth: Birth) -> ! {
     sys::exit_now(code)
 }
 
-fn report(reports: &UnixDatagram, report: &Report) {
+pub(crate) fn report(reports: &UnixDatagram, report: &Report) {
     // The helper being gone means that we are about to be killed.
     drop(serde_json::to_vec(report).map(|bytes| reports.send(&bytes)));
 }
@@ -103,8 +103,8 @@ fn live(birth: &mut Birth) -> Result<i32, Option<Failure>> {
     reap(&signals, game)
 }
 
-/// What init and everything below it can never get back.
-fn confine(birth: &Birth) -> Result<(), Failure> {
+/// Privileges that this process and everything below it can never get back; those that it has it keeps for now.
+pub(crate) fn forbid_privileges() -> Result<(), Failure> {
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         if rustix::thread::remove_capability_from_bounding_set(capability).is_err() {
@@ -112,18 +112,28 @@ fn confine(birth: &Birth) -> Result<(), Failure> {
             break;
         }
     }
-    rustix::thread::set_no_new_privs(true).step(|| "forbid new privileges".into())?;
+    rustix::thread::set_no_new_privs(true).step(|| "forbid new privileges".into())
+}
+
+/// What init and everything below it can never get back.
+fn confine(birth: &Birth) -> Result<(), Failure> {
+    forbid_privileges()?;
     sys::install_filter(&filter::program(birth.request.syscalls)).step(|| "install the system call filter".into())?;
     // The game's uid in a user namespace is also init's.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step(|| "hide init".into())?;
+    die_with(&birth.go)
+}
+
+/// Ties this process to its parent, the helper, which has the other end of the line.
+pub(crate) fn die_with(line: &UnixStream) -> Result<(), Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step(|| "tie init to its helper".into())?;
     // The helper may have died before the line above.
-    let mut line = [PollFd::new(&birth.go, PollFlags::IN)];
+    let mut line = [PollFd::new(line, PollFlags::IN)];
     let hung_up = poll(&mut line, Some(&rustix::time::Timespec::default())).step(|| "look at the helper".into())? > 0;
     if hung_up { Err("it is gone").step(|| "find the helper".into()) } else { Ok(()) }
 }
 
-fn keep_only(kept: CapabilitySet) -> rustix::io::Result<()> {
+pub(crate) fn keep_only(kept: CapabilitySet) -> rustix::io::Result<()> {
     let held = rustix::thread::capabilities(None)?.permitted & kept;
     rustix::thread::set_capabilities(
         None,
@@ -137,7 +147,20 @@ fn start_game(birth: &Birth, groups: &[u32]) -> Result<(Pid, bool), Failure> {
     match sys::clone(0).step(|| "start the game's process".into())? {
         Side::Child => {
             drop(ours);
-            let failure = become_game(birth, groups);
+            let output = || match birth.output.as_ref().map(OwnedFd::try_clone) {
+                Some(Ok(output)) => Stdio::from(output),
+                Some(Err(_)) | None => Stdio::null(),
+            };
+            let failure = become_player(&Program {
+                request: &birth.request,
+                owner: birth.owner,
+                enforced: birth.enforced,
+                groups,
+                command: &birth.request.command,
+                output: &output,
+                out_of_memory_score: OUT_OF_MEMORY_SCORE,
+                processes: None,
+            });
             report(&birth.reports, &Report::Failed(failure));
             drop((&theirs).write_all(b"!"));
             sys::exit_now(127)
@@ -152,19 +175,35 @@ fn start_game(birth: &Birth, groups: &[u32]) -> Result<(Pid, bool), Failure> {
     }
 }
 
-/// Turns this process into the game. Returns only when that failed.
-fn become_game(birth: &Birth, groups: &[u32]) -> Failure {
-    let request = &birth.request;
+/// A program that a process becomes inside of the world.
+pub(crate) struct Program<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) owner: Owner,
+    pub(crate) enforced: Enforced,
+    /// Supplementary groups.
+    pub(crate) groups: &'a [u32],
+    pub(crate) command: &'a [OsString],
+    /// Where standard output and error go.
+    pub(crate) output: &'a dyn Fn() -> Stdio,
+    pub(crate) out_of_memory_score: &'a str,
+    /// Processes that its user may have, when they are fewer than the game's.
+    pub(crate) processes: Option<u64>,
+}
+
+/// Turns this process into a program of the game's user. Returns only when that failed.
+pub(crate) fn become_player(program: &Program<'_>) -> Failure {
+    let request = program.request;
     let prepared = (|| {
         rustix::process::setsid().step(|| "begin a session".into())?;
         // Init is hidden, and so far this process too: its files in /proc would be closed to it in a user namespace.
         rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step(|| "show the game's process".into())?;
-        fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE).step(|| "set the out-of-memory score".into())?;
-        set_limits(request, &birth.enforced)?;
-        if !birth.owner.mapped {
-            let gid = rustix::fs::Gid::from_raw(birth.owner.gid);
-            let uid = rustix::fs::Uid::from_raw(birth.owner.uid);
-            let groups: Vec<_> = groups.iter().map(|group| rustix::fs::Gid::from_raw(*group)).collect();
+        fs::write("/proc/self/oom_score_adj", program.out_of_memory_score)
+            .step(|| "set the out-of-memory score".into())?;
+        set_limits(request, &program.enforced, program.processes)?;
+        if !program.owner.mapped {
+            let gid = rustix::fs::Gid::from_raw(program.owner.gid);
+            let uid = rustix::fs::Uid::from_raw(program.owner.uid);
+            let groups: Vec<_> = program.groups.iter().map(|group| rustix::fs::Gid::from_raw(*group)).collect();
             rustix::thread::set_thread_groups(&groups).step(|| "set the groups".into())?;
             rustix::thread::set_thread_res_gid(gid, gid, gid).step(|| "set the group".into())?;
             rustix::thread::set_thread_res_uid(uid, uid, uid).step(|| "set the user".into())?;
@@ -180,21 +219,17 @@ fn become_game(birth: &Birth, groups: &[u32]) -> Failure {
     if let Err(failure) = prepared {
         return failure;
     }
-    let output = || match birth.output.as_ref().map(OwnedFd::try_clone) {
-        Some(Ok(output)) => Stdio::from(output),
-        Some(Err(_)) | None => Stdio::null(),
-    };
-    let mut arguments = request.command.iter();
-    let program = arguments.next().cloned().unwrap_or_default();
-    let error = Command::new(&program)
+    let mut arguments = program.command.iter();
+    let name = arguments.next().cloned().unwrap_or_default();
+    let error = Command::new(&name)
         .args(arguments)
         .env_clear()
         .envs(environment(request))
         .stdin(Stdio::null())
-        .stdout(output())
-        .stderr(output())
+        .stdout((program.output)())
+        .stderr((program.output)())
         .exec();
-    Failure { step: format!("start {}", program.display()), detail: error.to_string(), command: true }
+    Failure { step: format!("start {}", name.display()), detail: error.to_string(), command: true }
 }
 
 /// Defaults, then the caller's own.
@@ -224,7 +259,7 @@ fn environment(request: &Request) -> Vec<(OsString, OsString)> {
     all
 }
 
-fn set_limits(request: &Request, enforced: &Enforced) -> Result<(), Failure> {
+fn set_limits(request: &Request, enforced: &Enforced, processes: Option<u64>) -> Result<(), Failure> {
     let limits = &request.limits;
     let mut wanted = vec![
         (Resource::Core, 0),
@@ -235,9 +270,11 @@ fn set_limits(request: &Request, enforced: &Enforced) -> Result<(), Failure> {
         (Resource::Rtprio, 0),
         (Resource::Nice, 0),
     ];
-    if enforced.processes == Mechanism::ProcessLimit {
-        wanted.push((Resource::Nproc, u64::from(limits.processes)));
-    }
+    let processes = match (processes, enforced.processes) {
+        (None, Mechanism::ProcessLimit) => Some(u64::from(limits.processes)),
+        (processes, _) => processes,
+    };
+    wanted.extend(processes.map(|processes| (Resource::Nproc, processes)));
     if enforced.memory == Mechanism::ProcessLimit {
         wanted.push((Resource::Data, limits.memory_bytes));
     }

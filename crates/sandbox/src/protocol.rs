@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -104,10 +105,60 @@ pub(crate) enum Input {
     Directory(PathBuf),
 }
 
+/// A script that is run beside the game, by `/bin/sh`, as the game's user, in the game's world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// Named in its [`ScriptEnd`].
+    pub number: u64,
+    /// The script; no NUL in it, and under 128 KiB.
+    pub text: String,
+    /// It and all that it started is killed after so long.
+    pub timeout: Duration,
+    /// Most bytes of its output that are kept: its beginning and its end. At least 1024.
+    pub max_output_bytes: usize,
+}
+
+/// How a script ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScriptExit {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It took too long, and was killed.
+    TimedOut,
+    /// It was not run, or nothing is known of its end: the text says why.
+    Lost(String),
+}
+
+/// The end of a script: nothing of it runs any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptEnd {
+    /// Of the script.
+    pub number: u64,
+    /// How it ended.
+    pub exit: ScriptExit,
+    /// What it wrote, with a line where something was cut.
+    pub output: Vec<u8>,
+    /// How much was cut.
+    pub cut_bytes: u64,
+    /// How long it ran.
+    pub ran_for: Duration,
+}
+
 /// From the library.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToHelper {
-    Stop { grace_ms: u64 },
+    Stop {
+        grace_ms: u64,
+    },
+    /// Run a script, unless one runs.
+    Run(Script),
+    /// End a script: nobody waits for it any more.
+    EndScript {
+        number: u64,
+    },
 }
 
 /// From the helper.
@@ -124,6 +175,7 @@ pub(crate) enum FromHelper {
     Failed {
         failure: Failure,
     },
+    ScriptEnded(ScriptEnd),
     Exited {
         exit: Exit,
         usage: Usage,

@@ -1,5 +1,6 @@
 //! The library's side: starts the helper, talks to it, and takes the blame when it is gone.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +13,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use crate::cgroup::Group;
-use crate::protocol::{Enforced, Exit, FromHelper, Input, Lines, Request, ToHelper, send_line, send_request};
+use crate::protocol::{
+    Enforced, Exit, FromHelper, Input, Lines, Request, Script, ScriptEnd, ToHelper, send_line, send_request,
+};
 use crate::settings::{APP_DIR, Gamepads, HOME_DIR, Sandbox};
 use crate::usage::Usage;
 
@@ -74,6 +77,8 @@ pub struct Running {
     init_pid: i32,
     enforced: Enforced,
     ended: Option<(Exit, Usage)>,
+    /// Ends of scripts that nobody took yet.
+    script_ends: VecDeque<ScriptEnd>,
 }
 
 impl Sandbox {
@@ -104,7 +109,17 @@ impl Sandbox {
         match receive(&ours, &mut lines, Some(START_TIMEOUT)).map_err(StartError::Silent)? {
             Some(FromHelper::Started { pid, init_pid, enforced, group }) => {
                 let helper = running.helper.take().ok_or_else(|| StartError::Silent(io::ErrorKind::NotFound.into()))?;
-                Ok(Running { helper, socket: ours, lines, group, pid, init_pid, enforced, ended: None })
+                Ok(Running {
+                    helper,
+                    socket: ours,
+                    lines,
+                    group,
+                    pid,
+                    init_pid,
+                    enforced,
+                    ended: None,
+                    script_ends: VecDeque::new(),
+                })
             }
             Some(FromHelper::Failed { failure }) if failure.command => {
                 Err(StartError::Command { step: failure.step, detail: failure.detail })
@@ -112,7 +127,9 @@ impl Sandbox {
             Some(FromHelper::Failed { failure }) => {
                 Err(StartError::World { step: failure.step, detail: failure.detail })
             }
-            Some(FromHelper::Exited { .. }) | None => Err(StartError::Silent(io::ErrorKind::UnexpectedEof.into())),
+            Some(FromHelper::Exited { .. } | FromHelper::ScriptEnded(_)) | None => {
+                Err(StartError::Silent(io::ErrorKind::UnexpectedEof.into()))
+            }
         }
     }
 
@@ -196,15 +213,44 @@ impl Running {
         if let Some((exit, _)) = self.ended {
             return Some(exit);
         }
-        match receive(&self.socket, &mut self.lines, Some(timeout)) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::Interrupted) => None,
-            Ok(Some(FromHelper::Exited { exit, usage })) => Some(self.set_ended(exit, usage)),
-            // Only `Exited` comes now; anything else, and the end of the stream, means that the helper died.
-            Ok(_) | Err(_) => {
-                let usage = Usage::read(&self.group, self.init_pid);
-                Some(self.set_ended(Exit::Lost, usage))
-            }
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            return match receive(&self.socket, &mut self.lines, Some(left)) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::Interrupted) => None,
+                Ok(Some(FromHelper::ScriptEnded(end))) => {
+                    self.script_ends.push_back(end);
+                    continue;
+                }
+                Ok(Some(FromHelper::Exited { exit, usage })) => Some(self.set_ended(exit, usage)),
+                // Nothing else comes now; anything else, and the end of the stream, means that the helper died.
+                Ok(_) | Err(_) => {
+                    let usage = Usage::read(&self.group, self.init_pid);
+                    Some(self.set_ended(Exit::Lost, usage))
+                }
+            };
         }
+    }
+
+    /// Runs a script beside the game, in its world, as its user: one at a time. Blocks until the helper took it, which is a moment.
+    ///
+    /// Its end comes by [`Self::take_script_end`], unless the game ends before.
+    ///
+    /// # Errors
+    /// The helper's socket broke: the game is about to be found ended.
+    pub fn run_script(&self, script: Script) -> io::Result<()> {
+        send_line(&self.socket, &ToHelper::Run(script))
+    }
+
+    /// Kills a script and everything that it started. Its end comes as that of any other.
+    pub fn end_script(&self, number: u64) {
+        // When it cannot be told everything is ending already.
+        drop(send_line(&self.socket, &ToHelper::EndScript { number }));
+    }
+
+    /// The end of a script, when [`Self::try_wait`] or another wait has seen one.
+    pub fn take_script_end(&mut self) -> Option<ScriptEnd> {
+        self.script_ends.pop_front()
     }
 
     /// Waits for its end.
@@ -274,7 +320,7 @@ fn wait_for(child: &mut Child, timeout: Duration) -> bool {
 /// The next message; `None` at the end of the stream, `TimedOut` when there is none yet.
 fn receive(mut socket: &UnixStream, lines: &mut Lines, timeout: Option<Duration>) -> io::Result<Option<FromHelper>> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 64 << 10];
     loop {
         if let Some(message) = lines.next()? {
             return Ok(Some(message));

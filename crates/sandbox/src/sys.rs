@@ -47,6 +47,31 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Makes these the descriptors 0, 1, 2 ... of this process, to be kept at exec, and closes all others.
+pub(crate) fn keep_only_descriptors(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let count = c_int::try_from(kept.len()).map_err(io::Error::other)?;
+    // Out of the way of the numbers that they get, so that none overwrites another.
+    let mut copies = Vec::with_capacity(kept.len());
+    for descriptor in kept {
+        copies.push(rustix::io::fcntl_dupfd_cloexec(descriptor, 64)?);
+    }
+    for (number, copy) in (0..count).zip(&copies) {
+        // SAFETY: replaces a descriptor number; whoever owned it in this process is never used or dropped again, as our caller promises by
+        // becoming another program or ending.
+        done(unsafe { libc::dup2(copy.as_raw_fd(), number) }.into())?;
+    }
+    // Closed by the call below.
+    copies.into_iter().for_each(std::mem::forget);
+    // SAFETY: closes descriptors; as above.
+    done(unsafe { libc::syscall(libc::SYS_close_range, count, u32::MAX, 0) })
+}
+
+/// Writes to a descriptor by its number, once. Errors are nobody's: whoever would hear of them is gone.
+pub(crate) fn write_to_number(descriptor: c_int, bytes: &[u8]) {
+    // SAFETY: the kernel reads `len` bytes from the slice; a number that is not open is an error and nothing else.
+    let _unheard = unsafe { libc::write(descriptor, bytes.as_ptr().cast(), bytes.len()) };
+}
+
 /// Leaves namespaces for new ones.
 pub(crate) fn unshare(namespaces: c_int) -> io::Result<()> {
     // SAFETY: only namespace flags are passed by our callers, which share no memory or descriptors between threads.

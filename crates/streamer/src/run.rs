@@ -1,6 +1,7 @@
 //! Puts the parts of a session together, and the main thread's loop: waits, ends, statistics, the agent.
 
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -18,6 +19,7 @@ use crate::ledger::Ledger;
 use crate::net::{Net, NetHandle, OfferAnswer};
 use crate::pads::Pads;
 use crate::router::Router;
+use crate::screenshot::{Camera, ScreenshotError};
 use crate::session::{EndReason, Phase, Session};
 use crate::settings::{self, SettingsError};
 use crate::sinks::{FrameOut, PeerOut, UnitOut};
@@ -41,6 +43,7 @@ const GOODBYE: Duration = Duration::from_millis(150);
 pub(crate) enum Event {
     Agent(Result<ToStreamer, AgentError>),
     Answer(u64, OfferAnswer),
+    Screenshot(u64, Result<PathBuf, ScreenshotError>),
     Connected,
     Lost,
     /// The player's client introduced itself: tell it how things are.
@@ -110,7 +113,8 @@ pub fn run() -> Result<(), RunError> {
     let socket = sys::take_inherited(CONTROL_FD).ok_or(RunError::NoAgent)?;
     let (mut reader, mut writer) = agent::open(UnixStream::from(socket)).map_err(AgentError::Io)?;
     let settings = reader.settings()?;
-    let span = tracing::info_span!("session", instance = %settings.instance);
+    let trace = settings.trace.map(|parent| parent.trace.to_string());
+    let span = tracing::info_span!("session", instance = %settings.instance, trace);
     let _entered = span.enter();
     let (hub, events) = sync_channel(EVENTS);
     let stage = match Stage::start(&settings, &hub) {
@@ -147,7 +151,7 @@ struct Stage {
     encoder: JoinHandle<()>,
     sound: Option<sound::Sound>,
     ledger: Arc<Ledger>,
-    runtime_dir: std::path::PathBuf,
+    runtime_dir: PathBuf,
 }
 
 impl Stage {
@@ -206,6 +210,7 @@ impl Stage {
             has_drawn: false,
             hub: hub.clone(),
             runtime_dir: self.runtime_dir.clone(),
+            camera: Camera::default(),
             next_statistics: now + STATISTICS_EVERY,
             statistics_sent: 0,
         };
@@ -294,7 +299,8 @@ struct Director {
     /// The game drew at least once.
     has_drawn: bool,
     hub: SyncSender<Event>,
-    runtime_dir: std::path::PathBuf,
+    runtime_dir: PathBuf,
+    camera: Camera,
     next_statistics: Instant,
     statistics_sent: u32,
 }
@@ -328,6 +334,7 @@ impl Director {
     fn event(&mut self, event: Event) -> Option<String> {
         match event {
             Event::Agent(line) => self.agent_line(line),
+            Event::Screenshot(request, written) => self.tell_screenshot(request, written),
             Event::Answer(request, Ok((_, sdp))) => self.tell_agent(&FromStreamer::Answer { request, sdp }),
             Event::Answer(request, Err(error)) => {
                 self.tell_agent(&FromStreamer::OfferRefused { request, detail: error.to_string() });
@@ -397,17 +404,24 @@ impl Director {
     }
 
     fn screenshot(&mut self, request: u64) {
-        let name = format!("screenshot-{request}.png");
-        let path = self.runtime_dir.join(name);
-        let picture = self.video.last_picture();
-        let written = picture.and_then(|picture| match crate::screenshot::write(&picture, &path) {
-            Ok(()) => Some(path),
-            Err(error) => {
-                tracing::warn!(%error, "the screenshot was not written");
-                None
+        let path = self.runtime_dir.join(format!("screenshot-{request}.png"));
+        let hub = self.hub.clone();
+        let done = move |written| {
+            if hub.try_send(Event::Screenshot(request, written)).is_err() {
+                tracing::warn!("the main thread is behind: a screenshot was dropped");
             }
-        });
-        self.tell_agent(&FromStreamer::Screenshot { request, path: written });
+        };
+        if let Err(error) = self.camera.take(self.video.last_picture(), path, done) {
+            self.tell_screenshot(request, Err(error));
+        }
+    }
+
+    fn tell_screenshot(&mut self, request: u64, written: Result<PathBuf, ScreenshotError>) {
+        let (path, detail) = match written {
+            Ok(path) => (Some(path), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        self.tell_agent(&FromStreamer::Screenshot { request, path, detail });
     }
 
     fn connected(&mut self) {

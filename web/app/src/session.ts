@@ -27,6 +27,18 @@ function store(app: string, session: TabSession): void {
   }
 }
 
+/**
+ * A session that somebody launched for whoever opens this page: its id and its token stand behind the address's `#`, which no server is sent. Taken out
+ * of the address, so that it is in no history and goes to nobody who is sent the address.
+ */
+function handedOver(): TabSession | null {
+  const handed = new URLSearchParams(location.hash.slice(1));
+  const [id, token] = [handed.get("session"), handed.get("token")];
+  if (id === null || token === null || !/^ses_[0-9a-f]{32}$/.test(id)) return null;
+  history.replaceState(history.state, "", location.pathname + location.search);
+  return { id, token, link: `/v1/sessions/${id}/link`, whep: `/v1/sessions/${id}/whep` };
+}
+
 /** The last session of each app that this page had. */
 const last = new Map<string, TabSession>();
 
@@ -42,7 +54,9 @@ export function forgetSession(app: string): void {
 
 /** @throws ApiError */
 export async function joinOrCreate(api: Api, request: CreateSession, signal: AbortSignal): Promise<TabSession> {
-  const before = stored(request.app);
+  const handed = handedOver();
+  if (handed !== null) store(request.app, handed);
+  const before = handed ?? stored(request.app);
   if (before !== null) {
     if (await isAlive(api, before, signal)) return before;
     forgetSession(request.app);

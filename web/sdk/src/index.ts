@@ -9,7 +9,15 @@ export type { PictureKind, PlayerStatistics } from "./core/statistics.js";
 export type { ShownPicture } from "./dom/picture.js";
 export { createPlayer, type Player, type PlayerEvents, type PlayerOptions } from "./player.js";
 export type { PointerMode, StreamStatistics } from "./protocol/wire.generated.js";
-export { Api, ApiError, type ApiOptions, type PlaysPage, type SaveArchive, type SavesOf } from "./rest/client.js";
+export {
+  Api,
+  ApiError,
+  type ApiOptions,
+  newTraceparent,
+  type PlaysPage,
+  type SaveArchive,
+  type SavesOf,
+} from "./rest/client.js";
 export {
   ensurePlayer,
   erasePlayer,

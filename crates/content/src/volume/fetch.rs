@@ -255,6 +255,7 @@ async fn fetch_checked(job: &Arc<Job>, pack: PackId, wanted: &[Place]) -> Result
         job.volume.shared.pace.wait(range).await;
         let stored = job.volume.store().stored(pack, wanted).await?;
         job.bytes_fetched.fetch_add(stored.bytes(), Ordering::Relaxed);
+        job.volume.shared.fetched_bytes.fetch_add(stored.bytes(), Ordering::Relaxed);
         let writing = Arc::clone(job);
         let written = blocking(move || {
             let mut writer = Writer::new(&writing.files, &writing.tree, &writing.plan);

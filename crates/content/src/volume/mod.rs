@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -150,6 +151,8 @@ struct Shared {
     /// Counts changes of any state.
     changed: watch::Sender<u64>,
     fetches: Semaphore,
+    /// Bytes that all fetches together read from the store.
+    fetched_bytes: AtomicU64,
     pace: rate::Pace,
 }
 
@@ -186,6 +189,7 @@ impl Volume {
             replicas: Mutex::new(replicas),
             changed: watch::Sender::new(0),
             fetches: Semaphore::new(FETCHES_AT_ONCE),
+            fetched_bytes: AtomicU64::new(0),
             pace,
         };
         Ok(Volume { shared: Arc::new(shared) })
@@ -220,6 +224,12 @@ impl Volume {
     #[must_use]
     pub fn state(&self, root: RootId) -> ReplicaState {
         self.lock().get(&root).map_or(ReplicaState::Absent, |replica| replica.state.clone())
+    }
+
+    /// Bytes that were read from the store since the volume was opened.
+    #[must_use]
+    pub fn fetched_bytes(&self) -> u64 {
+        self.shared.fetched_bytes.load(Ordering::Relaxed)
     }
 
     /// Changes with every state.

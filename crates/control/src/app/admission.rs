@@ -4,7 +4,7 @@
 use api::node::NodeRefusal;
 use api::problem::{Problem, ProblemKind};
 
-use crate::coordinator::fleet::{NodeView, Nodes};
+use crate::coordinator::fleet::NodeView;
 use crate::store::Usage;
 
 /// Seconds after which it makes sense to ask again when the queue is full: sessions are long, so often is no use.
@@ -87,7 +87,7 @@ pub(crate) struct Most {
 
 /// May this player ask for a session? The address counts beside the player: anybody can make himself another player, but not another
 /// address.
-pub(crate) fn admit(nodes: &Nodes, usage: Usage, most: Most) -> Result<(), Refused> {
+pub(crate) fn admit<'a>(nodes: impl Iterator<Item = &'a NodeView>, usage: Usage, most: Most) -> Result<(), Refused> {
     if usage.of_player >= most.of_player {
         return Err(Refused::Player { limit: most.of_player });
     }
@@ -101,18 +101,20 @@ pub(crate) fn admit(nodes: &Nodes, usage: Usage, most: Most) -> Result<(), Refus
 }
 
 /// Is there any node that could take a session, now or when somebody leaves?
-pub(crate) fn admit_any(nodes: &Nodes) -> Result<(), Refused> {
-    let able: Vec<&NodeView> = nodes.values().filter(|node| node.last.is_some() && node.is_of_use()).collect();
-    if able.iter().any(|node| node.refuses().is_none()) {
-        return Ok(());
-    }
-    match able.first().and_then(|node| node.refuses()) {
-        None => Err(Refused::NoNode),
-        Some(NodeRefusal::DiskFull { free_mb, needed_mb }) => {
-            Err(Refused::DiskFull { free_mb: *free_mb, needed_mb: *needed_mb })
+pub(crate) fn admit_any<'a>(nodes: impl Iterator<Item = &'a NodeView>) -> Result<(), Refused> {
+    let mut refused = Refused::NoNode;
+    for node in nodes.filter(|node| node.last.is_some() && node.is_of_use()) {
+        match (node.refuses(), &refused) {
+            (None, _) => return Ok(()),
+            (Some(NodeRefusal::DiskFull { free_mb, needed_mb }), Refused::NoNode) => {
+                refused = Refused::DiskFull { free_mb: *free_mb, needed_mb: *needed_mb };
+            }
+            (Some(NodeRefusal::Stopping), Refused::NoNode) => refused = Refused::Stopping,
+            // The first one's reason is as good as any.
+            (Some(_), _) => {}
         }
-        Some(NodeRefusal::Stopping) => Err(Refused::Stopping),
     }
+    Err(refused)
 }
 
 #[cfg(test)]
@@ -125,6 +127,7 @@ mod tests {
     use api::node::{Capacity, ObservedNode};
 
     use super::*;
+    use crate::coordinator::fleet::Nodes;
     use crate::store::NodeRecord;
 
     fn nodes(all: &[(Health, Duty, Option<NodeRefusal>)]) -> Nodes {
@@ -133,10 +136,17 @@ mod tests {
             let id = NodeId::from_uuid(uuid::Uuid::from_u128(number));
             let (site, class, name) = ("local".to_owned(), "standard".to_owned(), "one".to_owned());
             let joined_at = UtcTime::from_unix_ms(0);
-            let record = NodeRecord { id, name, site, class, duty: *duty, capacity, joined_at };
+            let record = Arc::new(NodeRecord { id, name, site, class, duty: *duty, capacity, joined_at });
             let (instances, replicas) = (Vec::new(), Vec::new());
-            let last =
-                ObservedNode { node: id, capacity, refuses: refuses.clone(), instances, replicas, witness: None };
+            let last = ObservedNode {
+                node: id,
+                capacity,
+                refuses: refuses.clone(),
+                instances,
+                replicas,
+                commands: Vec::new(),
+                witness: None,
+            };
             let last = (*health != Health::Awaited).then(|| Arc::new(last));
             (id, NodeView { record, health: *health, last })
         };
@@ -148,7 +158,7 @@ mod tests {
         let used = |of_player, of_address, waiting| Usage { placed: 0, waiting, of_address, of_player };
         let most = Most { of_player: 2, waiting: 10 };
         let check = |nodes: &Nodes, usage: Usage, expected: Result<(), &str>| {
-            let got = admit(nodes, usage, most).map_err(|refused| refused.problem());
+            let got = admit(nodes.values(), usage, most).map_err(|refused| refused.problem());
             let kind = got
                 .as_ref()
                 .map(|_| ())

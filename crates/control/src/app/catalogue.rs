@@ -10,10 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use api::content::STABLE;
 use api::id::ContentId;
 use api::manifest::{AppName, MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest};
+use api::node::DesiredReplica;
 use api::problem::{Problem, ProblemKind};
 use api::rest::App;
 
-use crate::store::{ChannelRecord, ReleaseRecord};
+use crate::store::{ChannelRecord, PlacementRecord, ReleaseRecord};
 
 /// Largest picture in bytes that is served. The demo titles' have 60 kB; a page with many larger ones would crawl.
 pub(crate) const MAX_PICTURE_BYTES: u64 = 4 * 1024 * 1024;
@@ -76,11 +77,17 @@ pub(crate) struct Catalogue {
 pub(crate) struct Released {
     releases: BTreeMap<(AppName, u32), Arc<Package>>,
     channels: BTreeMap<(AppName, String), u32>,
+    /// How much releases are wanted, by site.
+    wanted: BTreeMap<String, Vec<DesiredReplica>>,
 }
 
 impl Released {
     /// As the database has them. A manifest that this version cannot read is left out with a warning.
-    pub(crate) fn new(releases: Vec<ReleaseRecord>, channels: Vec<ChannelRecord>) -> Released {
+    pub(crate) fn new(
+        releases: Vec<ReleaseRecord>,
+        channels: Vec<ChannelRecord>,
+        placements: Vec<PlacementRecord>,
+    ) -> Released {
         let read = |record: ReleaseRecord| match Manifest::parse(&record.manifest) {
             Ok(manifest) => {
                 let source = Source::Release { number: record.number, content: record.content };
@@ -92,10 +99,15 @@ impl Released {
             }
         };
         let points = |channel: ChannelRecord| ((channel.app, channel.name), channel.release);
-        Released {
-            releases: releases.into_iter().filter_map(read).collect(),
-            channels: channels.into_iter().map(points).collect(),
+        let releases: BTreeMap<_, _> = releases.into_iter().filter_map(read).collect();
+        let mut wanted: BTreeMap<String, Vec<DesiredReplica>> = BTreeMap::new();
+        for PlacementRecord { app, release, site, policy } in placements {
+            let package = app.parse().ok().and_then(|app: AppName| releases.get(&(app, release)));
+            if let Some(Source::Release { content, .. }) = package.map(|package: &Arc<Package>| &package.source) {
+                wanted.entry(site).or_default().push(DesiredReplica { content: content.clone(), policy });
+            }
         }
+        Released { releases, channels: channels.into_iter().map(points).collect(), wanted }
     }
 
     fn at(&self, name: &AppName, channel: &str) -> Option<Arc<Package>> {
@@ -136,6 +148,11 @@ impl Catalogue {
     /// Takes what the database has now.
     pub(crate) fn set_released(&self, released: Released) {
         *self.released.write().unwrap_or_else(PoisonError::into_inner) = released;
+    }
+
+    /// The releases that shall be on a site.
+    pub(crate) fn replicas_on(&self, site: &str) -> Vec<DesiredReplica> {
+        self.released().wanted.get(site).cloned().unwrap_or_default()
     }
 
     /// True when the app has releases.

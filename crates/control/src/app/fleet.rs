@@ -30,7 +30,7 @@ impl Plane {
             self.store.add_node(&record).await?;
         }
         for record in self.store.nodes().await? {
-            self.coordinator.fleet.set(record);
+            self.coordinator.fleet.add(record);
         }
         Ok(())
     }
@@ -40,15 +40,15 @@ impl Plane {
         operator(caller)?;
         let mut nodes = Vec::new();
         for view in self.coordinator.fleet.nodes().into_values() {
-            nodes.push(self.node_view(&view).await?);
+            nodes.push(self.node_view(&view));
         }
         nodes.sort_by_key(|node: &Node| (node.joined_at, node.id));
         Ok(NodeList { nodes })
     }
 
-    async fn node_view(&self, view: &NodeView) -> Result<Node, Problem> {
-        let sessions = self.store.live_sessions_of(view.record.id).await.map_err(broken)?.len();
-        Ok(Node {
+    fn node_view(&self, view: &NodeView) -> Node {
+        let sessions = self.store.live.of_node(view.record.id).len();
+        Node {
             id: view.record.id,
             name: view.record.name.clone(),
             site: view.record.site.clone(),
@@ -59,7 +59,7 @@ impl Plane {
             places: view.capacity().sessions,
             sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
             joined_at: view.record.joined_at,
-        })
+        }
     }
 
     /// Changes what a node is used for.
@@ -75,9 +75,9 @@ impl Plane {
             return Err(unknown());
         }
         info!(node = %id, duty = duty.word(), "duty changed");
-        self.coordinator.fleet.set(NodeRecord { duty, ..view.record });
+        self.coordinator.fleet.update(id, |record| record.duty = duty);
         let view = self.coordinator.fleet.node(id).ok_or_else(unknown)?;
-        self.node_view(&view).await
+        Ok(self.node_view(&view))
     }
 
     /// A token by which one machine may join.
@@ -126,7 +126,7 @@ impl Plane {
             return Err(ProblemKind::TenantUnknown.because(format!("No tenant is called `{tenant}`.")));
         }
         info!(tenant, ?grant, "grant changed");
-        self.coordinator.stir();
+        self.coordinator.stir_all();
         Ok(grant)
     }
 }

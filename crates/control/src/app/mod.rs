@@ -5,6 +5,7 @@
 pub(crate) mod access;
 pub(crate) mod admission;
 pub(crate) mod catalogue;
+pub(crate) mod commands;
 pub(crate) mod fleet;
 pub(crate) mod offers;
 pub(crate) mod players;
@@ -30,6 +31,7 @@ use self::rate::RateLimit;
 use self::token::{NoRandomness, TokenHash};
 use self::uploads::Uploads;
 use crate::coordinator::Coordinator;
+use crate::observer::Observer;
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 
@@ -41,6 +43,7 @@ pub(crate) struct Plane {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) coordinator: Arc<Coordinator>,
     pub(crate) uploads: Uploads,
+    pub(crate) observer: Observer,
     /// From which the keys of all saves are made.
     pub(crate) save_key: SealKey,
     /// Of the authority that nodes' certificates are of; `None` where no node can join.
@@ -51,6 +54,8 @@ pub(crate) struct Plane {
     pub(crate) creations: RateLimit,
     /// How often it may create players. On its own: a first play makes one of each.
     pub(crate) player_creations: RateLimit,
+    /// How often somebody may ask for commands.
+    pub(crate) commands: RateLimit,
     /// Hashes addresses, so that none of them is stored. Lives as long as the process.
     pub(crate) address_key: [u8; 32],
     /// True as soon as the service is being stopped.
@@ -92,7 +97,7 @@ impl Plane {
         let detail = if self.is_stopping() {
             Some(Refused::Stopping.sentence())
         } else {
-            admission::admit_any(&self.coordinator.fleet.nodes()).err().map(|refused| refused.sentence())
+            self.coordinator.fleet.read(|nodes| admission::admit_any(nodes)).err().map(|refused| refused.sentence())
         };
         let status = if detail.is_some() { HealthStatus::Degraded } else { HealthStatus::Ok };
         Health { status, version: env!("CARGO_PKG_VERSION").to_owned(), detail }
@@ -101,12 +106,14 @@ impl Plane {
     /// What this installation allows.
     pub(crate) async fn limits(&self) -> Result<ServiceLimits, Problem> {
         let limits = &self.settings.limits;
-        let usage = self.store.usage("", None).await.map_err(broken)?;
-        let nodes = self.coordinator.fleet.nodes();
-        let ready = nodes.values().filter(|node| node.is_of_use() && node.last.is_some());
+        let usage = self.store.live.usage("", None);
+        let places = self.coordinator.fleet.read(|nodes| {
+            let ready = nodes.filter(|node| node.is_of_use() && node.last.is_some());
+            ready.map(|node| node.capacity().sessions).fold(0, u32::saturating_add)
+        });
         Ok(ServiceLimits {
             guests: self.settings.guests,
-            sessions: ready.map(|node| node.capacity().sessions).fold(0, u32::saturating_add),
+            sessions: places,
             sessions_used: usage.placed,
             sessions_waiting: usage.waiting,
             sessions_per_player: limits.sessions_per_player,

@@ -41,7 +41,8 @@ impl Plane {
     pub(crate) async fn refresh_catalogue(&self) -> Result<(), Problem> {
         let releases = self.store.releases().await.map_err(broken)?;
         let channels = self.store.channels().await.map_err(broken)?;
-        self.catalogue.set_released(Released::new(releases, channels));
+        let placements = self.store.placements().await.map_err(broken)?;
+        self.catalogue.set_released(Released::new(releases, channels, placements));
         Ok(())
     }
 
@@ -220,8 +221,8 @@ impl Plane {
         let placements = self.store.placements().await.map_err(broken)?;
         let wanted = placements
             .into_iter()
-            .find(|(app, release, on, _)| app == record.app.as_str() && *release == record.number && on == site);
-        let policy = wanted.map_or(ReplicaPolicy::default(), |(.., policy)| policy);
+            .find(|one| one.app == record.app.as_str() && one.release == record.number && one.site == site);
+        let policy = wanted.map_or(ReplicaPolicy::default(), |wanted| wanted.policy);
         let state = replica_at(&self.coordinator.fleet.nodes(), site, &record.content);
         Ok(Replica { site: site.to_owned(), policy, state })
     }
@@ -239,6 +240,7 @@ impl Plane {
         let record = self.own_release(caller, app, number).await?;
         self.store.set_placement(&record.app, record.number, site, request.policy).await.map_err(broken)?;
         info!(app = %record.app, release = record.number, site, policy = ?request.policy, "placement changed");
+        self.refresh_catalogue().await?;
         self.coordinator.fleet.want_all();
         self.replica(caller, app, number, site).await
     }

@@ -68,6 +68,7 @@ impl Plane {
         let (session, sequence) = (record.id, saved.sequence);
         match self.store.commit_save(session, record.epoch, saved, now()).await? {
             Committed::Yes => {
+                self.observer.metrics.save_committed(saved.kind);
                 info!(%session, sequence, kind = ?saved.kind, bytes = saved.bytes, "save committed");
                 // The node waits for the word.
                 if let Some(node) = record.node {

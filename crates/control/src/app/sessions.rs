@@ -10,6 +10,7 @@ use api::manifest::ConcurrentSaves;
 use api::problem::{Problem, ProblemKind};
 use api::rest::{CreateSession, CreatedSession, Session, SessionList, SessionStatistics};
 use api::session::{EndReason, SessionState};
+use api::trace::TraceParent;
 use tracing::info;
 use uuid::Uuid;
 
@@ -38,16 +39,25 @@ struct Asker {
 
 impl Plane {
     /// May he have sessions?
-    fn asker(&self, caller: &Caller, address: String) -> Result<Asker, Problem> {
+    fn asker(&self, caller: &Caller, address: String, player: Option<PlayerId>) -> Result<Asker, Problem> {
         let player_id = match caller {
             Caller::Operator => {
-                return Ok(Asker { address: OPERATOR_ADDRESS.to_owned(), player_id: None, most: None });
+                return Ok(Asker { address: OPERATOR_ADDRESS.to_owned(), player_id: player, most: None });
+            }
+            // What he ordered bounds him.
+            Caller::Tenant(name) => {
+                return Ok(Asker { address: format!("tenant {name}"), player_id: player, most: None });
+            }
+            Caller::Nobody | Caller::Session(_) | Caller::Player(_) if player.is_some() => {
+                return Err(
+                    ProblemKind::Forbidden.because("Only the operator and tenants name the player of a session.")
+                );
             }
             Caller::Player(player) if self.settings.guests || !player.guest => Some(player.id),
             // He made himself while guests could play: the operator has closed the house since.
             Caller::Player(_) => return Err(ProblemKind::Forbidden.because("Guests may not play here any more.")),
             Caller::Nobody if self.settings.guests => None,
-            Caller::Nobody | Caller::Session(_) | Caller::Tenant(_) => operator(caller).map(|()| None)?,
+            Caller::Nobody | Caller::Session(_) => operator(caller).map(|()| None)?,
         };
         Ok(Asker { address, player_id, most: Some(self.settings.limits.sessions_per_player) })
     }
@@ -58,8 +68,9 @@ impl Plane {
         caller: &Caller,
         address: String,
         request: CreateSession,
+        trace: Option<TraceParent>,
     ) -> Result<CreatedSession, Problem> {
-        let asker = self.asker(caller, address)?;
+        let asker = self.asker(caller, address, request.player)?;
         if self.is_stopping() {
             return Err(Refused::Stopping.problem());
         }
@@ -78,6 +89,14 @@ impl Plane {
             Owner::Tenant(tenant) if package.release().is_some() => tenant,
             Owner::Tenant(_) | Owner::Nobody => OPERATOR_TENANT.to_owned(),
         };
+        if matches!(caller, Caller::Tenant(name) if *name != tenant) {
+            return Err(ProblemKind::AppUnknown.because(format!("You offer no app called `{}`.", request.app)));
+        }
+        if let (Some(player), Caller::Operator | Caller::Tenant(_)) = (asker.player_id, caller)
+            && self.store.player(player).await.map_err(broken)?.is_none()
+        {
+            return Err(ProblemKind::PlayerUnknown.because("No player has this id, or he was erased."));
+        }
         let record = SessionRecord {
             id: SessionId::from_uuid(Uuid::now_v7()),
             instance: InstanceId::from_uuid(Uuid::now_v7()),
@@ -101,13 +120,19 @@ impl Plane {
             token_expires_at: created_at.plus(self.settings.limits.token_lifetime),
             tenant,
             explanation: None,
+            asked_starts: 0,
         };
         let saves = &package.manifest.saves;
         let saves = (saves.are_kept() && record.player_id.is_some())
             .then_some(SaveRule { may_branch: saves.concurrent == ConcurrentSaves::Branch, chosen: request.save });
-        self.request(&record, asker.most, saves).await?;
+        self.observer.asked(&record, trace);
+        if let Err(problem) = self.request(&record, asker.most, saves).await {
+            self.observer.forget(record.id);
+            return Err(problem);
+        }
         let (session, app) = (record.id, &record.app);
-        info!(%session, %app, instance = %record.instance, "session created");
+        let trace = self.observer.trace(session).map(|of| of.trace.to_string());
+        info!(%session, %app, instance = %record.instance, trace, "session created");
         let decided = self.decided(&record).await?;
         Ok(CreatedSession {
             session: decided,
@@ -122,8 +147,8 @@ impl Plane {
     async fn request(&self, record: &SessionRecord, most: Option<u32>, saves: Option<SaveRule>) -> Result<(), Problem> {
         let room = self.coordinator.open(record.id);
         let most = Most { of_player: most.unwrap_or(u32::MAX), waiting: self.settings.limits.queue_length };
-        let nodes = self.coordinator.fleet.nodes();
-        match self.store.request(record, saves, |usage| admit(&nodes, usage, most)).await.map_err(broken)? {
+        let admit = |usage| self.coordinator.fleet.read(|nodes| admit(nodes, usage, most));
+        match self.store.request(record, saves, admit).await.map_err(broken)? {
             Claimed::Yes => {
                 room.keep();
                 Ok(())
@@ -195,8 +220,13 @@ impl Plane {
 
     /// The newest sessions.
     pub(crate) async fn list_sessions(&self, caller: &Caller) -> Result<SessionList, Problem> {
-        operator(caller)?;
-        let records = self.store.newest_sessions().await.map_err(broken)?;
+        let tenant = match caller {
+            Caller::Tenant(name) => Some(name.as_str()),
+            Caller::Nobody | Caller::Operator | Caller::Session(_) | Caller::Player(_) => {
+                operator(caller).map(|()| None)?
+            }
+        };
+        let records = self.store.newest_sessions(tenant).await.map_err(broken)?;
         Ok(SessionList { sessions: records.iter().map(SessionRecord::view).collect() })
     }
 

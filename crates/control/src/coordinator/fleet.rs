@@ -1,14 +1,16 @@
 //! The nodes while the process lives: what each said last, whether it is well, and the way to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::content::ReplicaState;
 use api::fleet::{Duty, Health};
-use api::id::{ContentId, NodeId};
-use api::node::{Capacity, NodeRefusal, ObservedInstance, ObservedNode, OfferFailure, ProbeOutcome};
+use api::id::{CommandId, ContentId, NodeId};
+use api::node::{
+    Capacity, CommandProgress, NodeRefusal, ObservedInstance, ObservedNode, OfferFailure, Part, ProbeOutcome,
+};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -18,10 +20,13 @@ use crate::store::NodeRecord;
 /// How long a node that is asked about another one may take. It answers within two seconds when it is well.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
+/// How long a part of an output may take on its way. Over a slow line it takes a second; what is lost is asked for again.
+const PART_LIMIT: Duration = Duration::from_secs(20);
+
 /// A node as it is known at a moment.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeView {
-    pub(crate) record: NodeRecord,
+    pub(crate) record: Arc<NodeRecord>,
     pub(crate) health: Health,
     /// What it reported last; `None` as long as it has not.
     pub(crate) last: Option<Arc<ObservedNode>>,
@@ -47,6 +52,12 @@ impl NodeView {
     pub(crate) fn instance(&self, id: api::id::InstanceId, epoch: u32) -> Option<&ObservedInstance> {
         let mut instances = self.last.as_ref()?.instances.iter();
         instances.find(|instance| instance.instance == id && instance.epoch == epoch)
+    }
+
+    /// What it said of a command.
+    pub(super) fn command(&self, id: CommandId) -> Option<&CommandProgress> {
+        let mut commands = self.last.as_ref()?.commands.iter();
+        commands.find(|one| one.command == id).map(|one| &one.progress)
     }
 
     fn replica(&self, content: &ContentId) -> Option<&ReplicaState> {
@@ -91,25 +102,42 @@ struct Entry {
     silent_since: Option<Instant>,
 }
 
+/// What the lock guards.
+#[derive(Debug, Default)]
+struct Known {
+    nodes: BTreeMap<NodeId, Entry>,
+    /// Which changed since somebody asked last.
+    changed: BTreeSet<NodeId>,
+}
+
 /// The nodes.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    nodes: Mutex<BTreeMap<NodeId, Entry>>,
+    known: Mutex<Known>,
     changes: watch::Sender<u64>,
 }
 
 impl Fleet {
     pub(crate) fn new() -> Self {
-        Self { nodes: Mutex::default(), changes: watch::Sender::new(0) }
+        Self { known: Mutex::default(), changes: watch::Sender::new(0) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         // No code between lock and unlock can panic halfway through a change.
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changed(&self) {
+    fn changed(&self, mut known: MutexGuard<'_, Known>, id: NodeId) {
+        known.changed.insert(id);
+        drop(known);
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The nodes that changed since this was asked last.
+    pub(crate) fn take_changed(&self) -> Nodes {
+        let mut known = self.lock();
+        let changed = std::mem::take(&mut known.changed);
+        changed.into_iter().filter_map(|id| Some((id, known.nodes.get(&id)?.view.clone()))).collect()
     }
 
     /// Sees that something changed.
@@ -117,43 +145,52 @@ impl Fleet {
         self.changes.subscribe()
     }
 
-    /// Takes in a node, or what the operator changed of one.
-    pub(crate) fn set(&self, record: NodeRecord) {
-        let mut nodes = self.lock();
-        match nodes.get_mut(&record.id) {
-            Some(entry) => {
-                if record.duty == Duty::Retired {
-                    // Its link closes, and what it still had is started elsewhere.
-                    entry.way = None;
-                    entry.view.health = Health::Lost;
-                }
-                entry.view.record = record;
-            }
-            None => {
-                let silent_since = Some(Instant::now());
-                let view = NodeView { health: Health::Awaited, last: None, record };
-                let id = view.record.id;
-                nodes.insert(id, Entry { view, wanted: Arc::default(), way: None, silent_since });
-            }
+    /// Takes in a node that is not known yet.
+    pub(crate) fn add(&self, record: NodeRecord) {
+        let (mut known, id) = (self.lock(), record.id);
+        if known.nodes.contains_key(&id) {
+            return;
         }
-        drop(nodes);
-        self.changed();
+        let silent_since = Some(Instant::now());
+        let view = NodeView { health: Health::Awaited, last: None, record: Arc::new(record) };
+        known.nodes.insert(id, Entry { view, wanted: Arc::default(), way: None, silent_since });
+        self.changed(known, id);
+    }
+
+    /// Changes what is known of a node for good; what others change at the same moment stays.
+    pub(crate) fn update(&self, id: NodeId, change: impl FnOnce(&mut NodeRecord)) {
+        let mut known = self.lock();
+        let Some(entry) = known.nodes.get_mut(&id) else { return };
+        let mut record = NodeRecord::clone(&entry.view.record);
+        change(&mut record);
+        if record.duty == Duty::Retired {
+            // Its link closes, and what it still had is started elsewhere.
+            entry.way = None;
+            entry.view.health = Health::Lost;
+        }
+        entry.view.record = Arc::new(record);
+        self.changed(known, id);
     }
 
     /// All nodes as they are.
     pub(crate) fn nodes(&self) -> Nodes {
-        self.lock().iter().map(|(id, entry)| (*id, entry.view.clone())).collect()
+        self.lock().nodes.iter().map(|(id, entry)| (*id, entry.view.clone())).collect()
+    }
+
+    /// Looks at all nodes without a copy. Nothing else happens to them meanwhile: only what is short does it.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&mut dyn Iterator<Item = &NodeView>) -> T) -> T {
+        read(&mut self.lock().nodes.values().map(|entry| &entry.view))
     }
 
     /// One node as it is.
     pub(crate) fn node(&self, id: NodeId) -> Option<NodeView> {
-        self.lock().get(&id).map(|entry| entry.view.clone())
+        self.lock().nodes.get(&id).map(|entry| entry.view.clone())
     }
 
     /// A node connected. `None` when it is none of the fleet's.
     pub(super) fn connect(&self, id: NodeId, commands: mpsc::Sender<Command>) -> Option<(Arc<Notify>, u64)> {
-        let mut nodes = self.lock();
-        let entry = nodes.get_mut(&id).filter(|entry| entry.view.record.duty != Duty::Retired)?;
+        let mut known = self.lock();
+        let entry = known.nodes.get_mut(&id).filter(|entry| entry.view.record.duty != Duty::Retired)?;
         let number = entry.way.as_ref().map_or(0, |way| way.number) + 1;
         entry.way = Some(Way { commands, number });
         // Waits of the connection before it hear nothing any more.
@@ -163,8 +200,8 @@ impl Fleet {
 
     /// A node's connection is closed. Says whether it was its newest one.
     pub(super) fn disconnect(&self, id: NodeId, number: u64) -> bool {
-        let mut nodes = self.lock();
-        let Some(entry) = nodes.get_mut(&id) else { return false };
+        let mut known = self.lock();
+        let Some(entry) = known.nodes.get_mut(&id) else { return false };
         if entry.way.as_ref().is_none_or(|way| way.number != number) {
             return false;
         }
@@ -174,8 +211,8 @@ impl Fleet {
 
     /// A node reported.
     pub(super) fn observe(&self, id: NodeId, number: u64, observed: ObservedNode) {
-        let mut nodes = self.lock();
-        let Some(entry) = nodes.get_mut(&id) else { return };
+        let mut known = self.lock();
+        let Some(entry) = known.nodes.get_mut(&id) else { return };
         if entry.way.as_ref().is_none_or(|way| way.number != number) {
             return;
         }
@@ -184,15 +221,14 @@ impl Fleet {
         if is_new {
             entry.view.last = Some(Arc::new(observed));
             entry.view.health = Health::Alive;
-            drop(nodes);
-            self.changed();
+            self.changed(known, id);
         }
     }
 
     /// A node was not heard of in time, or is heard of again.
     pub(super) fn set_silent(&self, id: NodeId, is_silent: bool) {
-        let mut nodes = self.lock();
-        let Some(entry) = nodes.get_mut(&id) else { return };
+        let mut known = self.lock();
+        let Some(entry) = known.nodes.get_mut(&id) else { return };
         let health = match (entry.view.health, is_silent) {
             (Health::Alive, true) => {
                 entry.silent_since = Some(Instant::now());
@@ -206,46 +242,60 @@ impl Fleet {
         };
         if health != entry.view.health {
             entry.view.health = health;
-            drop(nodes);
-            self.changed();
+            self.changed(known, id);
         }
     }
 
     /// A node is gone, for certain.
     pub(crate) fn set_lost(&self, id: NodeId) {
-        let mut nodes = self.lock();
-        let Some(entry) = nodes.get_mut(&id) else { return };
+        let mut known = self.lock();
+        let Some(entry) = known.nodes.get_mut(&id) else { return };
         if entry.view.health != Health::Lost {
             entry.view.health = Health::Lost;
-            drop(nodes);
-            self.changed();
+            self.changed(known, id);
         }
     }
 
     /// Nodes of which nothing is heard, and for how long.
     pub(super) fn silent(&self) -> Vec<(NodeView, Duration)> {
-        let nodes = self.lock();
-        let silent = nodes.values().filter(|entry| !matches!(entry.view.health, Health::Alive | Health::Lost));
+        let known = self.lock();
+        let silent = known.nodes.values().filter(|entry| !matches!(entry.view.health, Health::Alive | Health::Lost));
         silent.filter_map(|entry| Some((entry.view.clone(), entry.silent_since?.elapsed()))).collect()
+    }
+
+    /// The longest silence of a node of each site, of those that are not given up.
+    pub(crate) fn silences(&self) -> BTreeMap<String, Duration> {
+        let mut silences = BTreeMap::new();
+        for entry in self.lock().nodes.values().filter(|entry| entry.view.health != Health::Lost) {
+            let silence = entry.silent_since.map_or(Duration::ZERO, |since| since.elapsed());
+            let longest: &mut Duration = silences.entry(entry.view.record.site.clone()).or_default();
+            *longest = silence.max(*longest);
+        }
+        silences
+    }
+
+    /// Where a node is; empty for one that is none of the fleet's.
+    pub(crate) fn site(&self, id: NodeId) -> String {
+        self.lock().nodes.get(&id).map_or_else(String::new, |entry| entry.view.record.site.clone())
     }
 
     /// How long nothing is heard of a node; `None` when it is heard of.
     pub(super) fn silent_for(&self, id: NodeId) -> Option<Duration> {
-        let nodes = self.lock();
-        let entry = nodes.get(&id).filter(|entry| !matches!(entry.view.health, Health::Alive | Health::Lost))?;
+        let known = self.lock();
+        let entry = known.nodes.get(&id).filter(|entry| !matches!(entry.view.health, Health::Alive | Health::Lost))?;
         entry.silent_since.map(|since| since.elapsed())
     }
 
     /// What shall be on a node has changed: it is told at once.
     pub(crate) fn want(&self, id: NodeId) {
-        if let Some(entry) = self.lock().get(&id) {
+        if let Some(entry) = self.lock().nodes.get(&id) {
             entry.wanted.notify_one();
         }
     }
 
     /// The same of all nodes.
     pub(crate) fn want_all(&self) {
-        for entry in self.lock().values() {
+        for entry in self.lock().nodes.values() {
             entry.wanted.notify_one();
         }
     }
@@ -255,13 +305,21 @@ impl Fleet {
     /// # Errors
     /// The node is not connected.
     pub(crate) async fn send_offer(&self, node: NodeId, offer: OfferCommand) -> Result<(), OfferFailure> {
-        let way = self.lock().get(&node).and_then(|entry| entry.way.clone()).ok_or(OfferFailure::Gone)?;
+        let way = self.lock().nodes.get(&node).and_then(|entry| entry.way.clone()).ok_or(OfferFailure::Gone)?;
         way.commands.send(Command::Offer(offer)).await.map_err(|_closed| OfferFailure::Gone)
+    }
+
+    /// Fetches a part of what a command brought; `None` when the node has it not, or does not answer.
+    pub(super) async fn fetch(&self, node: NodeId, command: CommandId, offset: u64) -> Option<Part> {
+        let way = self.lock().nodes.get(&node).and_then(|entry| entry.way.clone())?;
+        let (reply, answer) = oneshot::channel();
+        way.commands.send(Command::Fetch { command, offset, reply }).await.ok()?;
+        timeout(PART_LIMIT, answer).await.ok()?.ok()?
     }
 
     /// Has a node look whether a witness answers.
     pub(super) async fn probe(&self, from: NodeId, address: SocketAddr) -> ProbeOutcome {
-        let Some(way) = self.lock().get(&from).and_then(|entry| entry.way.clone()) else {
+        let Some(way) = self.lock().nodes.get(&from).and_then(|entry| entry.way.clone()) else {
             return ProbeOutcome::Unknown;
         };
         let (reply, answer) = oneshot::channel();

@@ -69,7 +69,7 @@ async fn join(request: JoinRequest, plane: Arc<Plane>) {
         }
     };
     let (node, site) = (record.id, record.site.clone());
-    plane.coordinator.fleet.set(record);
+    plane.coordinator.fleet.add(record);
     match request.accept(node).await {
         Ok(()) => info!(%node, site, %peer, "node joined"),
         Err(error) => {

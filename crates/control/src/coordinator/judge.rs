@@ -64,9 +64,11 @@ async fn look(node: NodeView, plane: Arc<Plane>) -> NodeId {
     let (id, fleet) = (node.record.id, &plane.coordinator.fleet);
     let (own, others) = match node.last.as_ref().and_then(|last| last.witness) {
         Some(address) => {
-            let nodes = fleet.nodes();
-            let alive = nodes.values().filter(|other| other.health == api::fleet::Health::Alive).take(WITNESSES);
-            let asked = join_all(alive.map(|other| fleet.probe(other.record.id, address)));
+            let alive: Vec<NodeId> = fleet.read(|nodes| {
+                let alive = nodes.filter(|other| other.health == api::fleet::Health::Alive);
+                alive.take(WITNESSES).map(|other| other.record.id).collect()
+            });
+            let asked = join_all(alive.into_iter().map(|other| fleet.probe(other, address)));
             tokio::join!(link::witness::probe(address, LOOK_LIMIT), asked)
         }
         // It never said where its witness is: after a restart of the control plane it has to come by itself.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is the truth of anything that has to survive: that is the store's. Locks are held for map look-ups only.
 
+pub(crate) mod command;
 pub(crate) mod fleet;
 pub(crate) mod gate;
 pub(crate) mod judge;
@@ -9,11 +10,12 @@ pub(crate) mod node;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use api::id::{InstanceId, SessionId};
-use api::node::{OfferFailure, ProbeOutcome};
+use api::id::{CommandId, InstanceId, SessionId};
+use api::node::{OfferFailure, Part, ProbeOutcome};
 use api::rest::{QueuePlace, Session, SessionStatistics};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -43,6 +45,8 @@ pub(crate) enum Command {
         address: SocketAddr,
         reply: oneshot::Sender<ProbeOutcome>,
     },
+    /// A part of what a command brought.
+    Fetch { command: CommandId, offset: u64, reply: oneshot::Sender<Option<Part>> },
 }
 
 /// What one session's watchers need.
@@ -83,12 +87,28 @@ pub(crate) struct Coordinator {
     pub(crate) fleet: Fleet,
     /// Somebody asked for a place, took one, or left.
     stirred: Notify,
+    /// Everything may be decided anew.
+    stirred_all: AtomicBool,
+    /// Somebody asked for a command.
+    commands: Notify,
+    /// How many were asked for, and how many had been when the last one had ended.
+    commands_asked: AtomicU64,
+    commands_idle: AtomicU64,
 }
 
 impl Coordinator {
     /// Without sessions and nodes.
     pub(crate) fn new() -> Self {
-        Self { sessions: Mutex::new(BTreeMap::new()), fleet: Fleet::new(), stirred: Notify::new() }
+        Self {
+            sessions: Mutex::new(BTreeMap::new()),
+            fleet: Fleet::new(),
+            stirred: Notify::new(),
+            stirred_all: AtomicBool::new(false),
+            commands: Notify::new(),
+            // Before the first look some may be left of a process before this one.
+            commands_asked: AtomicU64::new(1),
+            commands_idle: AtomicU64::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Entry>> {
@@ -101,9 +121,51 @@ impl Coordinator {
         self.stirred.notify_one();
     }
 
+    /// What all of them depend on has changed.
+    pub(crate) fn stir_all(&self) {
+        self.stirred_all.store(true, Ordering::Relaxed);
+        self.stir();
+    }
+
+    /// True once after [`Self::stir_all`].
+    pub(crate) fn take_stirred_all(&self) -> bool {
+        self.stirred_all.swap(false, Ordering::Relaxed)
+    }
+
     /// Ready as soon as sessions have to be looked at. Safe to cancel.
     pub(crate) async fn stirred(&self) {
         self.stirred.notified().await;
+    }
+
+    /// Commands have to be looked at now.
+    pub(crate) fn stir_commands(&self) {
+        self.commands_asked.fetch_add(1, Ordering::SeqCst);
+        self.commands.notify_one();
+    }
+
+    /// How many were asked for. Take it before a look.
+    pub(super) fn commands_asked(&self) -> u64 {
+        self.commands_asked.load(Ordering::SeqCst)
+    }
+
+    /// None is left of those that had been asked for.
+    pub(super) fn set_commands_idle(&self, asked: u64) {
+        self.commands_idle.store(asked, Ordering::SeqCst);
+    }
+
+    /// Some live, whoever asked for them.
+    pub(super) fn set_commands_busy(&self) {
+        self.commands_idle.store(0, Ordering::SeqCst);
+    }
+
+    /// False when no command lives for certain: then nobody has to read them.
+    pub(super) fn has_commands(&self) -> bool {
+        self.commands_asked() != self.commands_idle.load(Ordering::SeqCst)
+    }
+
+    /// Ready as soon as commands have to be looked at. Safe to cancel.
+    pub(super) async fn commands_stirred(&self) {
+        self.commands.notified().await;
     }
 
     /// Makes room for a session's watchers. Nothing else does: what comes late for a session that has ended finds none, and
@@ -203,6 +265,11 @@ impl Coordinator {
             entry.link_lost_at = None;
         }
         Some(LinkGuard { coordinator: Arc::clone(self), id })
+    }
+
+    /// Links that are open.
+    pub(crate) fn links(&self) -> u64 {
+        self.lock().values().map(|entry| u64::from(entry.links)).sum()
     }
 
     /// How long a session's last link is gone; `None` while there is one, and when there never was.

@@ -1,26 +1,29 @@
 //! The link to a node: desired instances out, observed ones in, offers across.
 //!
-//! What shall be is sent on every change and once a period, whole each time: a lost message costs one period.
+//! What shall be is sent on every change and once a period, whole each time: a lost message costs one period. It is made of what is in memory,
+//! and of the saves of players, which are the database's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::id::{NodeId, SessionId};
-use api::node::{DesiredInstances, DesiredSaves, FromNode, NodeLink, OfferFailure, ProbeOutcome, ToNode};
+use api::id::{InstanceId, NodeId, SessionId};
+use api::node::{DesiredInstances, DesiredSaves, FromNode, NodeLink, OfferFailure, Part, ProbeOutcome, ToNode};
+use api::trace::TraceParent;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::{Command, OfferCommand};
-use crate::app::Plane;
+use crate::app::{Plane, now};
+use crate::reconcile::command;
 use crate::reconcile::desired::desired;
 use crate::stop::Stop;
 use crate::store::{SessionRecord, StoreError};
 
-/// How often everything is sent without a change. Shorter only costs copies; longer leaves a node that lost a message
-/// with old wishes for as long.
-const PERIOD: Duration = Duration::from_secs(2);
+/// How often everything is sent without a change. Shorter only costs copies: a link that loses something closes, and a node that connects is
+/// told at once. Longer leaves a node with old wishes for as long when a change was not told by mistake.
+const PERIOD: Duration = Duration::from_secs(10);
 
 /// How long a full link may make the control plane wait. A node that reads nothing for so long hangs.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
@@ -32,8 +35,11 @@ const COMMAND_QUEUE: usize = 64;
 /// busy, longer sends players to nodes that are gone.
 const SILENCE_LIMIT: Duration = Duration::from_millis(300);
 
-/// How often it is looked whether a node is silent.
-const SILENCE_PERIOD: Duration = Duration::from_millis(50);
+/// How long after a sign of life it is looked again whether there was another. A link's silence below this reads as none.
+const SILENCE_PERIOD: Duration = Duration::from_millis(150);
+
+/// Shortest time between two such looks.
+const SILENCE_LEAST: Duration = Duration::from_millis(20);
 
 /// Offers and questions that wait for their answers. Each is bounded in time by the request that sent it.
 const MAX_PENDING: usize = 256;
@@ -45,6 +51,7 @@ struct Pending {
     request: u64,
     offers: BTreeMap<u64, oneshot::Sender<Result<String, OfferFailure>>>,
     probes: BTreeMap<u64, oneshot::Sender<ProbeOutcome>>,
+    parts: BTreeMap<u64, oneshot::Sender<Option<Part>>>,
 }
 
 impl Pending {
@@ -52,10 +59,11 @@ impl Pending {
     fn tidy(&mut self) {
         self.offers.retain(|_, reply| !reply.is_closed());
         self.probes.retain(|_, reply| !reply.is_closed());
+        self.parts.retain(|_, reply| !reply.is_closed());
     }
 
     fn is_full(&self) -> bool {
-        self.offers.len() + self.probes.len() >= MAX_PENDING
+        self.offers.len() + self.probes.len() + self.parts.len() >= MAX_PENDING
     }
 }
 
@@ -77,8 +85,7 @@ pub(crate) async fn run(id: NodeId, mut link: impl NodeLink, closing: Closing, p
     let mut pending = Pending::default();
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut silence = tokio::time::interval(SILENCE_PERIOD);
-    silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut look_at, mut is_silent) = (Instant::now() + SILENCE_PERIOD, false);
     loop {
         tokio::select! {
             // In this order: an offer never overtakes the wish for its instance.
@@ -94,9 +101,18 @@ pub(crate) async fn run(id: NodeId, mut link: impl NodeLink, closing: Closing, p
                 Some(FromNode::Observed(observed)) => fleet.observe(id, number, observed),
                 Some(FromNode::Answer { request, outcome }) => answer(pending.offers.remove(&request), outcome),
                 Some(FromNode::Probed { request, outcome }) => answer(pending.probes.remove(&request), outcome),
+                Some(FromNode::Part { request, part }) => answer(pending.parts.remove(&request), part),
                 None => break,
             },
-            _ = silence.tick() => fleet.set_silent(id, link.silent_for() >= SILENCE_LIMIT),
+            () = sleep_until(look_at) => {
+                let silent_for = link.silent_for();
+                if is_silent != (silent_for >= SILENCE_LIMIT) {
+                    is_silent = !is_silent;
+                    fleet.set_silent(id, is_silent);
+                }
+                let left = if silent_for.is_zero() { SILENCE_PERIOD } else { SILENCE_LIMIT.saturating_sub(silent_for) };
+                look_at = Instant::now() + left.max(SILENCE_LEAST);
+            }
             _ = period.tick() => {
                 pending.tidy();
                 send_desired(id, &mut link, &plane).await;
@@ -137,18 +153,35 @@ async fn send_desired(id: NodeId, link: &mut impl NodeLink, plane: &Plane) {
 
 /// All that shall be on a node.
 async fn wished(id: NodeId, plane: &Plane) -> Result<DesiredInstances, StoreError> {
-    let live = plane.store.live_sessions_of(id).await?;
-    let site = plane.coordinator.fleet.node(id).map_or_else(String::new, |node| node.record.site);
-    let mut placements = plane.store.placements().await?;
-    placements.retain(|(_, _, on, _)| *on == site);
+    let live = plane.store.live.of_node(id);
+    let site = plane.coordinator.fleet.node(id).map_or_else(String::new, |node| node.record.site.clone());
     let saves = desired_saves(plane, &live).await?;
-    Ok(desired(&live, saves, &placements, &plane.catalogue, &plane.settings.limits))
+    let mut wished = desired(&live, saves, &site, &plane.catalogue, &plane.settings.limits);
+    if plane.coordinator.has_commands() {
+        let commands = plane.store.live_commands(Some(id)).await?;
+        wished.commands = commands.iter().filter_map(|record| command::desired(record, now())).collect();
+    }
+    let traces: BTreeMap<InstanceId, TraceParent> =
+        live.iter().filter_map(|record| Some((record.instance, plane.observer.trace(record.id)?))).collect();
+    for instance in &mut wished.instances {
+        instance.trace = traces.get(&instance.instance).copied();
+    }
+    Ok(wished)
 }
 
-async fn desired_saves(plane: &Plane, live: &[SessionRecord]) -> Result<BTreeMap<SessionId, DesiredSaves>, StoreError> {
-    let of_players = live.iter().filter(|record| record.player_id.is_some());
-    let epochs = of_players.map(|record| (record.id, record.epoch)).collect();
+async fn desired_saves(
+    plane: &Plane,
+    live: &[Arc<SessionRecord>],
+) -> Result<BTreeMap<SessionId, DesiredSaves>, StoreError> {
+    let keeps = |record: &&Arc<SessionRecord>| {
+        let package = plane.catalogue.played(&record.app, record.release);
+        record.player_id.is_some() && package.is_some_and(|package| package.manifest.saves.are_kept())
+    };
+    let epochs: BTreeMap<SessionId, u32> = live.iter().filter(keeps).map(|record| (record.id, record.epoch)).collect();
     let mut desired = BTreeMap::new();
+    if epochs.is_empty() {
+        return Ok(desired);
+    }
     for (id, save) in plane.store.session_saves(&epochs).await? {
         if let Some(record) = live.iter().find(|record| record.id == id) {
             desired.insert(id, plane.desired_saves(&record.app, &save).await?);
@@ -174,7 +207,12 @@ async fn send_command(link: &mut impl NodeLink, pending: &mut Pending, command: 
             }
         }
         // Whoever asks hears nothing and goes on without.
-        Command::Probe { .. } if pending.is_full() => {}
+        Command::Probe { .. } | Command::Fetch { .. } if pending.is_full() => {}
+        Command::Fetch { command, offset, reply } => {
+            if let Ok(Ok(())) = timeout(SEND_LIMIT, link.send(ToNode::Fetch { request, command, offset })).await {
+                pending.parts.insert(request, reply);
+            }
+        }
         Command::Probe { address, reply } => {
             if let Ok(Ok(())) = timeout(SEND_LIMIT, link.send(ToNode::Probe { request, address })).await {
                 pending.probes.insert(request, reply);

@@ -1,29 +1,31 @@
 //! Gives sessions their places: the database and the nodes on one side, the pure `scheduler` on the other.
 //!
-//! Level-triggered: each time it is shown all sessions that live and all nodes, brings the scheduler up to that, and says what rows have to
-//! become. What could not be written is said again the next time; a process that begins anew comes to the same state.
+//! Level-triggered: it is shown what may have changed, and every so often all sessions that live and all nodes, brings the scheduler up to
+//! that, and says what rows have to become. What could not be written is said again the next time; a process that begins anew comes to the
+//! same state.
 //! Deliberately absent: the database, waiting.
 
 mod numbers;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::clock::UtcTime;
 use api::content::ReplicaState;
 use api::fleet::{Duty, Health, TenantGrant};
 use api::id::{ContentId, NodeId, SessionId};
-use api::node::Capacity;
+use api::node::{Capacity, ObservedReplica};
 use api::rest::{QueuePlace, SiteVerdict};
 use api::session::{EndReason, SessionState, WaitCause};
 use api::spec::StreamSpec;
 use scheduler::{
     ClassId, Decision, Event, NodeState, Presence, Priority, ReleaseId, Request, Resources, Scheduler, Settings,
-    SiteId, SiteSettings, TenantId, WaitReason,
+    SiteId, SiteSettings, TenantId,
 };
 
-use self::numbers::{Numbers, grant};
+use self::numbers::{Numbers, Sessions, grant};
 use crate::coordinator::fleet::{NodeView, Nodes, replica_at};
 use crate::store::SessionRecord;
 
@@ -52,17 +54,33 @@ pub(crate) struct Played {
     pub(crate) site: Option<String>,
 }
 
+/// Sessions in the order of their ids, which is that of their coming; without a row one that lives no more.
+pub(crate) type Touched = Vec<(SessionId, Option<Arc<SessionRecord>>)>;
+
 /// Everything that is shown.
 pub(crate) struct Shown<'a> {
     pub(crate) now: UtcTime,
-    /// In the order of their ids, which is that of their coming.
-    pub(crate) live: &'a [SessionRecord],
+    /// Those that may have changed since the last look.
+    pub(crate) touched: &'a [(SessionId, Option<Arc<SessionRecord>>)],
+    /// All that live are touched, and all nodes may have changed.
+    pub(crate) is_whole: bool,
+    /// Any session that lives.
+    pub(crate) record: &'a dyn Fn(SessionId) -> Option<Arc<SessionRecord>>,
     pub(crate) nodes: &'a Nodes,
+    pub(crate) changed_nodes: &'a BTreeSet<NodeId>,
     pub(crate) grants: &'a BTreeMap<String, TenantGrant>,
     /// What a session plays.
     pub(crate) played: &'a dyn Fn(&SessionRecord) -> Played,
     /// How long a session waits at most.
     pub(crate) patience: Duration,
+    /// All who wait are told how their wait stands, not only those who begin to.
+    pub(crate) tells_waits: bool,
+}
+
+impl Shown<'_> {
+    fn live(&self) -> impl Iterator<Item = &SessionRecord> {
+        self.touched.iter().filter_map(|(_, record)| record.as_deref())
+    }
 }
 
 /// What it answers.
@@ -88,11 +106,14 @@ pub(crate) struct Dispatcher {
     /// Of a release its content, of a directory the app's name.
     releases: Numbers<String>,
     nodes: Numbers<NodeId>,
-    sessions: Numbers<SessionId>,
+    sessions: Sessions,
     /// Which epoch of a session the scheduler knows.
     epochs: BTreeMap<SessionId, u32>,
+    /// Rows that want a place.
+    waits: BTreeSet<SessionId>,
     /// What was told, so that only changes are told.
     told_nodes: BTreeMap<NodeId, (Capacity, NodeState)>,
+    told_replicas: BTreeMap<NodeId, Vec<ObservedReplica>>,
     told_grants: BTreeMap<String, scheduler::Grant>,
     told_presence: BTreeMap<(SiteId, ReleaseId), Presence>,
     contents: BTreeMap<ReleaseId, Option<ContentId>>,
@@ -109,23 +130,25 @@ impl Dispatcher {
             tenants: Numbers::default(),
             releases: Numbers::default(),
             nodes: Numbers::default(),
-            sessions: Numbers::default(),
+            sessions: Sessions::default(),
             epochs: BTreeMap::new(),
+            waits: BTreeSet::new(),
             told_nodes: BTreeMap::new(),
+            told_replicas: BTreeMap::new(),
             told_grants: BTreeMap::new(),
             told_presence: BTreeMap::new(),
             contents: BTreeMap::new(),
         }
     }
 
-    /// Looks at everything.
+    /// Looks at what is shown.
     pub(crate) fn look(&mut self, shown: &Shown<'_>) -> Said {
         let now = self.time(shown.now);
         let mut said = Said::default();
         self.forget_ended(now, shown);
-        self.tell_nodes(now, shown.nodes);
-        self.number(now, shown);
-        self.tell_presence(now, shown.nodes);
+        let sites = self.tell_nodes(now, shown);
+        let releases = self.number(now, shown);
+        self.tell_presence(now, shown, &sites, &releases);
         self.adopt(now, shown);
         let refused = self.ask(now, shown);
         self.scheduler.tick(now);
@@ -141,7 +164,7 @@ impl Dispatcher {
     }
 
     fn session(&self, id: SessionId) -> Option<scheduler::SessionId> {
-        self.sessions.known(&id).map(|number| scheduler::SessionId(number as u64))
+        self.sessions.known(id)
     }
 
     fn knows(&self, record: &SessionRecord) -> bool {
@@ -150,24 +173,49 @@ impl Dispatcher {
 
     /// What lives no more makes room.
     fn forget_ended(&mut self, now: Duration, shown: &Shown<'_>) {
-        let live: BTreeSet<SessionId> = shown.live.iter().map(|record| record.id).collect();
-        let gone: Vec<SessionId> = self.epochs.keys().filter(|id| !live.contains(id)).copied().collect();
+        let mut gone: BTreeSet<SessionId> =
+            shown.touched.iter().filter(|(_, record)| record.is_none()).map(|(id, _)| *id).collect();
+        if shown.is_whole {
+            let live: BTreeSet<SessionId> = shown.live().map(|record| record.id).collect();
+            gone.extend(self.sessions.ids().filter(|id| !live.contains(id)));
+        }
         for id in gone {
             self.epochs.remove(&id);
-            if let Some(session) = self.session(id) {
+            self.waits.remove(&id);
+            if let Some(session) = self.sessions.forget(id) {
                 self.scheduler.end(now, session);
+            }
+        }
+        for record in shown.live() {
+            if wants_place(record) {
+                self.waits.insert(record.id);
+            } else {
+                self.waits.remove(&record.id);
             }
         }
     }
 
-    fn tell_nodes(&mut self, now: Duration, nodes: &Nodes) {
-        for (id, view) in nodes {
+    /// Says on which sites a release may have come or gone.
+    fn tell_nodes(&mut self, now: Duration, shown: &Shown<'_>) -> BTreeSet<String> {
+        let mut sites = BTreeSet::new();
+        let changed: Vec<(&NodeId, &NodeView)> = if shown.is_whole {
+            shown.nodes.iter().collect()
+        } else {
+            shown.changed_nodes.iter().filter_map(|id| Some((id, shown.nodes.get(id)?))).collect()
+        };
+        for (id, view) in changed {
             let capacity = view.capacity();
             let state = state(view);
+            let replicas = view.last.as_ref().map_or(&[][..], |last| &last.replicas[..]);
+            if self.told_replicas.get(id).is_none_or(|told| told[..] != *replicas) {
+                self.told_replicas.insert(*id, replicas.to_vec());
+                sites.insert(view.record.site.clone());
+            }
             let known = self.told_nodes.get(id).copied();
             if known == Some((capacity, state)) {
                 continue;
             }
+            sites.insert(view.record.site.clone());
             self.told_nodes.insert(*id, (capacity, state));
             if known.is_none() {
                 self.add_node(now, *id, view, capacity);
@@ -181,6 +229,7 @@ impl Dispatcher {
                 self.scheduler.set_node_state(now, node, state);
             }
         }
+        sites
     }
 
     fn add_node(&mut self, now: Duration, id: NodeId, view: &NodeView, capacity: Capacity) {
@@ -193,27 +242,48 @@ impl Dispatcher {
         self.nodes.of(&id);
     }
 
-    /// Meets tenants and releases before anybody asks for them.
-    fn number(&mut self, now: Duration, shown: &Shown<'_>) {
-        for record in shown.live.iter().filter(|record| !self.epochs.contains_key(&record.id)) {
-            self.tenants.of(&record.tenant);
+    /// Meets tenants and releases before anybody asks for them; says which releases are new.
+    fn number(&mut self, now: Duration, shown: &Shown<'_>) -> BTreeSet<ReleaseId> {
+        let (mut new_releases, mut has_new_tenant) = (BTreeSet::new(), false);
+        for record in shown.live().filter(|record| !self.epochs.contains_key(&record.id)) {
+            has_new_tenant |= self.tenants.of(&record.tenant).1;
             let played = (shown.played)(record);
-            let (release, _) = self.releases.of(&release_name(record, &played));
-            self.contents.insert(ReleaseId(small(release)), played.content);
-        }
-        for (number, tenant) in self.tenants.names().to_vec().into_iter().enumerate() {
-            let grant = grant(shown.grants.get(&tenant));
-            if self.told_grants.get(&tenant) != Some(&grant) {
-                self.scheduler.set_grant(now, TenantId(small(number)), grant);
-                self.told_grants.insert(tenant, grant);
+            let (release, is_new) = self.releases.of(&release_name(record, &played));
+            let release = ReleaseId(small(release));
+            if is_new {
+                new_releases.insert(release);
+                self.contents.insert(release, played.content);
             }
         }
+        if has_new_tenant || shown.is_whole {
+            for (number, tenant) in self.tenants.names().to_vec().into_iter().enumerate() {
+                let grant = grant(shown.grants.get(&tenant));
+                if self.told_grants.get(&tenant) != Some(&grant) {
+                    self.scheduler.set_grant(now, TenantId(small(number)), grant);
+                    self.told_grants.insert(tenant, grant);
+                }
+            }
+        }
+        new_releases
     }
 
-    fn tell_presence(&mut self, now: Duration, nodes: &Nodes) {
+    /// Tells where releases are: all of these sites, and these releases of all sites.
+    fn tell_presence(
+        &mut self,
+        now: Duration,
+        shown: &Shown<'_>,
+        sites: &BTreeSet<String>,
+        releases: &BTreeSet<ReleaseId>,
+    ) {
+        if sites.is_empty() && releases.is_empty() {
+            return;
+        }
         for (number, name) in self.sites.names().to_vec().iter().enumerate() {
             for (release, content) in &self.contents {
-                let presence = match content.as_ref().map(|content| replica_at(nodes, name, content)) {
+                if !sites.contains(name) && !releases.contains(release) {
+                    continue;
+                }
+                let presence = match content.as_ref().map(|content| replica_at(shown.nodes, name, content)) {
                     None | Some(ReplicaState::Present { .. }) => Presence::Present,
                     Some(_) => Presence::Fetchable,
                 };
@@ -228,7 +298,7 @@ impl Dispatcher {
 
     /// What has a node is counted there; what has lost it goes before all others.
     fn adopt(&mut self, now: Duration, shown: &Shown<'_>) {
-        for record in shown.live {
+        for record in shown.live() {
             match (record.node.and_then(|id| self.nodes.known(&id)), record.state) {
                 (Some(node), state) if !self.knows(record) => {
                     let offered_until = match state {
@@ -248,7 +318,7 @@ impl Dispatcher {
                 (None, _) => {}
             }
         }
-        for record in shown.live.iter().filter(|record| matches!(record.state, SessionState::Recovering { .. })) {
+        for record in shown.live().filter(|record| matches!(record.state, SessionState::Recovering { .. })) {
             let known = self.epochs.get(&record.id).copied();
             if known == Some(record.epoch) && self.knows(record) {
                 continue;
@@ -265,7 +335,7 @@ impl Dispatcher {
     /// Those who have no place ask for one, in the order in which they came.
     fn ask(&mut self, now: Duration, shown: &Shown<'_>) -> Vec<Act> {
         let mut refused = Vec::new();
-        for record in shown.live {
+        for record in shown.live() {
             let asks = matches!(record.state, SessionState::Requested | SessionState::Queued { .. });
             if !asks || self.knows(record) {
                 continue;
@@ -281,7 +351,7 @@ impl Dispatcher {
 
     /// The number of a session, and what it asks for. Notes that the scheduler knows it.
     fn request(&mut self, record: &SessionRecord, shown: &Shown<'_>) -> (scheduler::SessionId, Request) {
-        let (number, _) = self.sessions.of(&record.id);
+        let session = self.sessions.of(record.id);
         self.epochs.insert(record.id, record.epoch);
         let played = (shown.played)(record);
         let (tenant, _) = self.tenants.of(&record.tenant);
@@ -301,7 +371,7 @@ impl Dispatcher {
             most_round_trip: MOST_ROUND_TRIP,
             patience: shown.patience.saturating_sub(shown.now.since(record.created_at)),
         };
-        (scheduler::SessionId(number as u64), request)
+        (session, request)
     }
 
     /// What the scheduler gave up. What it gave is compared below, so that nothing is lost when it cannot be written.
@@ -316,14 +386,10 @@ impl Dispatcher {
                     continue;
                 }
             };
-            let Some(id) = usize::try_from(number.0).ok().and_then(|number| self.sessions.name(number).copied()) else {
-                continue;
-            };
+            let Some(id) = self.sessions.id(number) else { continue };
             self.epochs.remove(&id);
-            let was_playing = shown
-                .live
-                .iter()
-                .any(|record| record.id == id && matches!(record.state, SessionState::Recovering { .. }));
+            let was_playing =
+                (shown.record)(id).is_some_and(|record| matches!(record.state, SessionState::Recovering { .. }));
             let reason = match (lapsed, was_playing) {
                 (_, true) => EndReason::NodeLost,
                 (true, false) => EndReason::OfferLapsed,
@@ -336,26 +402,27 @@ impl Dispatcher {
 
     /// What rows have to become, and how waits stand.
     fn compare(&mut self, shown: &Shown<'_>, said: &mut Said) {
-        for record in shown.live {
-            let waits = matches!(
-                record.state,
-                SessionState::Requested | SessionState::Queued { .. } | SessionState::Recovering { .. }
-            );
-            let Some(session) = self.session(record.id).filter(|_| waits) else { continue };
+        for id in self.waits.clone() {
+            let Some(session) = self.session(id) else { continue };
             if let Some(node) = self.scheduler.node_of(session) {
-                self.placed(record, session, node, said);
-            } else if let Some(waiting) = self.scheduler.waiting(session) {
-                let cause = match waiting.reason {
-                    WaitReason::Quota { .. } => WaitCause::Quota,
-                    WaitReason::Capacity => WaitCause::Capacity,
-                };
-                let lost = matches!(record.state, SessionState::Recovering { .. });
-                if !lost && record.state != (SessionState::Queued { cause }) {
-                    said.acts.push(Act::Queue { session: record.id, cause });
+                if let Some(record) = (shown.record)(id) {
+                    self.placed(&record, session, node, said);
                 }
-                let sites = self.verdicts(&self.scheduler.explain(session));
-                said.waits.push((record.id, view::place(&waiting, sites)));
+                continue;
             }
+            let Some(record) = (shown.record)(id) else { continue };
+            let begins = record.state == SessionState::Requested;
+            if !(begins || shown.tells_waits) {
+                continue;
+            }
+            let Some(waiting) = self.scheduler.waiting(session) else { continue };
+            let cause = view::cause(&waiting.reason);
+            let lost = matches!(record.state, SessionState::Recovering { .. });
+            if !lost && record.state != (SessionState::Queued { cause }) {
+                said.acts.push(Act::Queue { session: id, cause });
+            }
+            let sites = self.verdicts(&self.scheduler.explain(session));
+            said.waits.push((id, view::place(&waiting, sites)));
         }
     }
 
@@ -382,6 +449,11 @@ impl Dispatcher {
             (None, _) => said.acts.push(Act::Reserve { session: session_id, node: id, why }),
         }
     }
+}
+
+/// True for a row that waits for a place.
+fn wants_place(record: &SessionRecord) -> bool {
+    matches!(record.state, SessionState::Requested | SessionState::Queued { .. } | SessionState::Recovering { .. })
 }
 
 /// Why a node takes sessions or not.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::fleet::TenantGrant;
+use api::id::SessionId;
 use scheduler::Grant;
 
 /// Numbers in the order in which names were first met.
@@ -40,6 +41,45 @@ impl<K: Ord + Clone> Numbers<K> {
 
     pub(super) fn names(&self) -> &[K] {
         &self.names
+    }
+}
+
+/// Numbers of sessions, which come and go: none is given twice.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    given: u64,
+    numbers: BTreeMap<SessionId, scheduler::SessionId>,
+    ids: BTreeMap<scheduler::SessionId, SessionId>,
+}
+
+impl Sessions {
+    pub(super) fn of(&mut self, id: SessionId) -> scheduler::SessionId {
+        if let Some(number) = self.known(id) {
+            return number;
+        }
+        let number = scheduler::SessionId(self.given);
+        self.given += 1;
+        self.numbers.insert(id, number);
+        self.ids.insert(number, id);
+        number
+    }
+
+    pub(super) fn known(&self, id: SessionId) -> Option<scheduler::SessionId> {
+        self.numbers.get(&id).copied()
+    }
+
+    pub(super) fn id(&self, number: scheduler::SessionId) -> Option<SessionId> {
+        self.ids.get(&number).copied()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.numbers.keys().copied()
+    }
+
+    pub(super) fn forget(&mut self, id: SessionId) -> Option<scheduler::SessionId> {
+        let number = self.numbers.remove(&id)?;
+        self.ids.remove(&number);
+        Some(number)
     }
 }
 

@@ -32,13 +32,17 @@ fn said(site: &str, verdict: &Verdict) -> SiteVerdict {
     SiteVerdict { site: site.to_owned(), verdict: verdict.word().to_owned(), detail }
 }
 
+/// What a wait is for.
+pub(super) fn cause(reason: &WaitReason) -> WaitCause {
+    match reason {
+        WaitReason::Quota { .. } => WaitCause::Quota,
+        WaitReason::Capacity => WaitCause::Capacity,
+    }
+}
+
 /// How a wait stands.
 pub(super) fn place(waiting: &Waiting, sites: Vec<SiteVerdict>) -> QueuePlace {
     let Waiting { reason, position, estimate } = waiting;
-    let cause = match reason {
-        WaitReason::Quota { .. } => WaitCause::Quota,
-        WaitReason::Capacity => WaitCause::Capacity,
-    };
     let place = if *position == 1 { "You are next.".to_owned() } else { format!("You are number {position}.") };
     let what = match reason {
         WaitReason::Quota { limit } => {
@@ -52,7 +56,7 @@ pub(super) fn place(waiting: &Waiting, sites: Vec<SiteVerdict>) -> QueuePlace {
         expected_s: seconds(estimate.expected),
         high_s: seconds(estimate.high),
     });
-    QueuePlace { cause, position: *position, estimate, sentence: format!("{what} {place}{when}"), sites }
+    QueuePlace { cause: cause(reason), position: *position, estimate, sentence: format!("{what} {place}{when}"), sites }
 }
 
 fn seconds(duration: std::time::Duration) -> u32 {

@@ -108,15 +108,15 @@ impl<const MOST: usize> FromRequest<Edge> for PlayerBytesIn<MOST> {
     }
 }
 
-/// A JSON body in.
-pub(super) struct JsonIn<T>(pub(super) T);
+/// A JSON body in, of at most so many bytes.
+pub(super) struct JsonIn<T, const MOST: usize = MAX_JSON_BYTES>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Edge> for JsonIn<T> {
+impl<T: DeserializeOwned, const MOST: usize> FromRequest<Edge> for JsonIn<T, MOST> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _state: &Edge) -> Result<Self, Refusal> {
         expect_type(request.headers(), "application/json")?;
-        let body = read(request.into_body(), MAX_JSON_BYTES).await?;
+        let body = read(request.into_body(), MOST).await?;
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             let error: String = error.to_string().chars().take(MAX_DETAIL).collect();
             Refusal(ProblemKind::InvalidRequest.because(format!("The body is not what is expected: {error}.")))

@@ -20,6 +20,7 @@ use tracing::{Instrument, debug, debug_span};
 use uuid::Uuid;
 
 use super::problem::{Refusal, write_out};
+use super::relay::RelayedAddress;
 use super::{Edge, PeerAddress};
 use crate::settings::Settings;
 
@@ -70,7 +71,9 @@ pub(super) async fn guard(State(edge): State<Edge>, mut request: Request, next: 
     };
     let mut response = keep_cors(response, &request_id);
     finish(&mut response, settings, &request_id);
-    let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    edge.plane.observer.metrics.answered(&route, method.as_str(), status, took);
+    let ms = took.as_millis();
     debug!(%method, route, status, ms, request_id, "request");
     response
 }
@@ -151,19 +154,27 @@ fn preflight(origin: &HeaderValue) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type, traceparent"));
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }
 
-/// A keyed hash of the client's address: enough to count by, useless without the key.
-fn address_hash(settings: &Settings, key: &[u8; 32], request: &Request) -> String {
+/// Where a request comes from, as far as that is known.
+pub(super) fn client_address(behind_proxy: bool, request: &Request) -> Option<IpAddr> {
     let direct = request.extensions().get::<PeerAddress>().map(|address| address.0);
     let forwarded = || {
         let value = request.headers().get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
         value.rsplit(',').next()?.trim().parse::<IpAddr>().ok()
     };
-    let address = if settings.behind_proxy { forwarded().or(direct) } else { direct };
+    if behind_proxy { forwarded().or(direct) } else { direct }
+}
+
+/// A keyed hash of the client's address: enough to count by, useless without the key.
+fn address_hash(settings: &Settings, key: &[u8; 32], request: &Request) -> String {
+    let address = match request.extensions().get::<RelayedAddress>() {
+        Some(relayed) => relayed.0,
+        None => client_address(settings.behind_proxy, request),
+    };
     let hash = match address.map(|address| address.to_canonical()) {
         Some(IpAddr::V4(address)) => blake3::keyed_hash(key, &address.octets()),
         // A home has a /64: it can make up as many addresses in it as it likes.

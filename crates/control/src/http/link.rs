@@ -37,6 +37,9 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// Longest message of a client in bytes: the longest good one has 16.
 const MAX_MESSAGE: usize = 1024;
 
+/// What is read at once, in bytes. It is kept for as long as the link is open, and there are ten thousands of links.
+const READ_BUFFER: usize = 1024;
+
 /// Most that is buffered for a client that reads slowly, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
 
@@ -74,6 +77,7 @@ pub(super) async fn open(
         .protocols([LINK_PROTOCOL])
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
+        .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(MAX_BUFFER);
     Ok(upgrade.on_upgrade(move |socket| async move { serve(socket, edge, record, guard).await }))

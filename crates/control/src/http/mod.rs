@@ -3,6 +3,7 @@
 //! Deliberately absent: decisions; those are `app/`'s.
 
 mod apps;
+mod commands;
 mod content;
 mod extract;
 mod fleet;
@@ -11,6 +12,7 @@ mod link;
 mod openapi;
 mod players;
 mod problem;
+pub(crate) mod relay;
 mod saves;
 pub(crate) mod server;
 mod service;
@@ -54,6 +56,10 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::one, sessions::end))
         .routes(routes!(sessions::statistics))
+        .routes(routes!(commands::create, commands::of_session))
+        .routes(routes!(commands::list))
+        .routes(routes!(commands::one))
+        .routes(routes!(commands::output))
         .routes(routes!(fleet::placement))
         .routes(routes!(fleet::accept))
         .routes(routes!(fleet::nodes))

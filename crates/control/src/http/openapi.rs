@@ -21,6 +21,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
         (name = "content", description = "Uploads, releases, channels, copies on sites."),
         (name = "saves", description = "Players' saves."),
         (name = "sessions", description = "Plays."),
+        (name = "commands", description = "What operators and tenants have done with sessions' instances, and who did."),
         (name = "players", description = "Who plays, and what he played."),
         (name = "whep", description = "The stream's offer and answer."),
         (name = "fleet", description = "Nodes, and what tenants may use of them."),

@@ -22,8 +22,9 @@ use tracing::{debug, warn};
 use super::PeerAddress;
 use crate::stop::Stop;
 
-/// Connections at once. A browser opens up to six and a link; more than this is an attack or needs a bigger machine.
-const MAX_CONNECTIONS: usize = 4096;
+/// Connections at once, without those that became links. A browser keeps its own for [`HEADER_LIMIT`] after its last request, so that two
+/// hundred plays a second leave some thousands; each costs some kilobytes and a descriptor.
+const MAX_CONNECTIONS: usize = 16_384;
 
 /// How long a client may take to send a request's headers, and to send the next request. Browsers reuse connections
 /// within seconds; longer lets idle ones take all places.

@@ -1,34 +1,27 @@
 //! From the sessions that live to the instances that shall be. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use api::content::ReplicaPolicy;
 use api::id::SessionId;
-use api::node::{DesiredInstance, DesiredInstances, DesiredReplica, DesiredSaves, PackageSource};
+use api::node::{DesiredInstance, DesiredInstances, DesiredSaves, PackageSource};
 use api::session::SessionState;
 
 use crate::app::catalogue::{Catalogue, Source};
 use crate::settings::Limits;
 use crate::store::SessionRecord;
 
-/// All instances that shall be.
+/// All that shall be on a node of this site, which has these sessions.
 pub(crate) fn desired(
-    live: &[SessionRecord],
+    live: &[Arc<SessionRecord>],
     mut saves: BTreeMap<SessionId, DesiredSaves>,
-    placements: &[(String, u32, String, ReplicaPolicy)],
+    site: &str,
     catalogue: &Catalogue,
     limits: &Limits,
 ) -> DesiredInstances {
     let instances =
         live.iter().filter_map(|record| instance(record, saves.remove(&record.id), catalogue, limits)).collect();
-    let replicas = placements.iter().filter_map(|(app, release, _, policy)| {
-        let package = catalogue.played(&app.parse().ok()?, Some(*release))?;
-        match &package.source {
-            Source::Release { content, .. } => Some(DesiredReplica { content: content.clone(), policy: *policy }),
-            Source::Directory(_) => None,
-        }
-    });
-    DesiredInstances { instances, replicas: replicas.collect() }
+    DesiredInstances { instances, replicas: catalogue.replicas_on(site), commands: Vec::new() }
 }
 
 fn instance(
@@ -67,5 +60,6 @@ fn instance(
         connect_timeout_s: seconds(limits.connect_timeout),
         reconnect_grace_s: seconds(limits.reconnect_grace),
         stop,
+        trace: None,
     })
 }

@@ -71,12 +71,12 @@ pub(crate) fn next(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rule
         Some(instance) => {
             new.observed = true;
             observe(&mut new, instance, evidence.now, rules);
-            let was_moved = matches!(new.state, SessionState::Ended { reason: EndReason::Moved, .. })
-                || new.state.is_ended() && stop_reason(record) == Some(EndReason::Moved);
-            if was_moved {
+            let goes_on = matches!(new.state, SessionState::Ended { reason, .. } if reason.goes_on())
+                || new.state.is_ended() && stop_reason(record).is_some_and(EndReason::goes_on);
+            if goes_on {
                 // Its save is kept by now.
                 new = record.clone();
-                lose(&mut new, evidence);
+                go_on(&mut new, evidence);
             } else if evidence.node_drained && evidence.may_recover && !ends(&new) && stop_reason(&new).is_none() {
                 stop(&mut new, EndReason::Moved, evidence.now);
             }
@@ -85,7 +85,7 @@ pub(crate) fn next(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rule
         None => {}
     }
     match overdue(&new, evidence, rules) {
-        Some(SessionState::Ended { reason: EndReason::Moved, .. }) => lose(&mut new, evidence),
+        Some(SessionState::Ended { reason, .. }) if reason.goes_on() => lose(&mut new, evidence),
         Some(state) => enter(&mut new, state, evidence.now),
         None => {}
     }
@@ -153,8 +153,18 @@ pub(crate) fn reserved(record: &SessionRecord, node: NodeId, length: Duration, n
     Some(new)
 }
 
+/// The session while its game is stopped to be started again; `None` when it has no instance of this epoch, or is ending.
+pub(crate) fn restarted(record: &SessionRecord, epoch: u32, now: UtcTime) -> Option<SessionRecord> {
+    if record.epoch != epoch || !has_instance(record) || stop_reason(record).is_some() {
+        return None;
+    }
+    let mut new = record.clone();
+    stop(&mut new, EndReason::Restarted, now);
+    Some(new)
+}
+
 /// True when it has an instance on a node, or will have one in a moment.
-fn has_instance(record: &SessionRecord) -> bool {
+pub(crate) fn has_instance(record: &SessionRecord) -> bool {
     match record.state {
         SessionState::Requested
         | SessionState::Queued { .. }
@@ -170,15 +180,32 @@ fn has_instance(record: &SessionRecord) -> bool {
     }
 }
 
-/// True when it is on its way to its end; one that moves is not.
+/// True when it is on its way to its end; one that moves, or starts again, is not.
 fn ends(record: &SessionRecord) -> bool {
-    record.state.is_ended() || stop_reason(record).is_some_and(|reason| reason != EndReason::Moved)
+    record.state.is_ended() || stop_reason(record).is_some_and(|reason| !reason.goes_on())
+}
+
+/// Its instance was stopped so that it goes on: on the same node when that is well and keeps what it has, else on another one.
+fn go_on(record: &mut SessionRecord, evidence: &Evidence<'_>) {
+    if stop_reason(record) != Some(EndReason::Restarted) || !evidence.node_seen || evidence.node_drained {
+        return lose(record, evidence);
+    }
+    begin_anew(record);
+    record.asked_starts += 1;
+    enter(record, SessionState::Reserved, evidence.now);
+}
+
+/// Another instance of it is the next one that counts.
+fn begin_anew(record: &mut SessionRecord) {
+    record.epoch += 1;
+    record.observed = false;
+    record.first_frame = false;
 }
 
 /// Its node is lost to it: it waits for another one, or ends.
 fn lose(record: &mut SessionRecord, evidence: &Evidence<'_>) {
     let now = evidence.now;
-    if let Some(reason) = stop_reason(record).filter(|reason| *reason != EndReason::Moved) {
+    if let Some(reason) = stop_reason(record).filter(|reason| !reason.goes_on()) {
         return enter(record, end(reason, now), now);
     }
     if matches!(record.state, SessionState::Offered { .. }) {
@@ -186,13 +213,14 @@ fn lose(record: &mut SessionRecord, evidence: &Evidence<'_>) {
         record.node = None;
         return enter(record, SessionState::Queued { cause: WaitCause::Capacity }, now);
     }
-    if !evidence.may_recover || record.epoch > MOST_RECOVERIES {
+    if stop_reason(record).is_some() {
+        record.asked_starts += 1;
+    }
+    if !evidence.may_recover || record.epoch > MOST_RECOVERIES + record.asked_starts {
         return enter(record, end(EndReason::NodeLost, now), now);
     }
     record.node = None;
-    record.epoch += 1;
-    record.observed = false;
-    record.first_frame = false;
+    begin_anew(record);
     enter(record, SessionState::Recovering { since: now }, now);
 }
 

@@ -19,6 +19,7 @@ use sea_orm_migration::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::calls::{Call, Calls};
 use super::{BUSY, postgres};
 
 /// Longest wait for an answer. Above the server's own limit (`postgres::STATEMENT_LIMIT`), which answers with what went wrong: this one is for a
@@ -32,19 +33,25 @@ pub(super) struct Connection {
     /// This process's serial transactions queue here, so that those that wait do not take all connections from the other kind. `None` on
     /// SQLite, where they queue for the one connection.
     serial: Option<Arc<Mutex<()>>>,
+    calls: Calls,
 }
 
 /// A transaction; rolled back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Transaction {
     inner: DatabaseTransaction,
+    calls: Calls,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Connection {
-    pub(super) fn new(pool: DatabaseConnection) -> Self {
+    pub(super) fn new(pool: DatabaseConnection, calls: Calls) -> Self {
         let is_shared = pool.get_database_backend() == DbBackend::Postgres;
-        Self { pool, serial: is_shared.then(Arc::default) }
+        Self { pool, serial: is_shared.then(Arc::default), calls }
+    }
+
+    pub(super) fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     pub(super) fn pool(&self) -> &DatabaseConnection {
@@ -58,12 +65,13 @@ impl Connection {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
                 ..TransactionOptions::default()
             };
-            let inner = answer(self.pool.begin_with_options(options)).await?;
-            return Ok(Transaction { inner, _turn: None });
+            let begun = self.calls.time(Call::Begin, answer(self.pool.begin_with_options(options)));
+            return Ok(self.transaction(begun.await?, None));
         };
         let turn = timeout(BUSY, Arc::clone(serial).lock_owned()).await;
         let turn = turn.map_err(|_elapsed| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
-        let transaction = Transaction { inner: answer(self.pool.begin()).await?, _turn: Some(turn) };
+        let begun = self.calls.time(Call::Begin, answer(self.pool.begin())).await?;
+        let transaction = self.transaction(begun, Some(turn));
         transaction.execute_raw(postgres::lock(postgres::WRITERS)).await?;
         Ok(transaction)
     }
@@ -73,7 +81,12 @@ impl Connection {
         if self.serial.is_none() {
             return self.begin().await;
         }
-        Ok(Transaction { inner: answer(self.pool.begin()).await?, _turn: None })
+        let begun = self.calls.time(Call::Begin, answer(self.pool.begin())).await?;
+        Ok(self.transaction(begun, None))
+    }
+
+    fn transaction(&self, inner: DatabaseTransaction, turn: Option<OwnedMutexGuard<()>>) -> Transaction {
+        Transaction { inner, calls: self.calls.clone(), _turn: turn }
     }
 
     pub(super) async fn close(&self) -> Result<(), DbErr> {
@@ -83,11 +96,11 @@ impl Connection {
 
 impl Transaction {
     pub(super) async fn commit(self) -> Result<(), DbErr> {
-        answer(self.inner.commit()).await
+        self.calls.time(Call::Commit, answer(self.inner.commit())).await
     }
 
     pub(super) async fn rollback(self) -> Result<(), DbErr> {
-        answer(self.inner.rollback()).await
+        self.calls.time(Call::Rollback, answer(self.inner.rollback())).await
     }
 }
 
@@ -107,19 +120,19 @@ macro_rules! bounded {
             }
 
             async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-                answer(self.$inner.execute_raw(statement)).await
+                self.calls.time(Call::Execute, answer(self.$inner.execute_raw(statement))).await
             }
 
             async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-                answer(self.$inner.execute_unprepared(sql)).await
+                self.calls.time(Call::Execute, answer(self.$inner.execute_unprepared(sql))).await
             }
 
             async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-                answer(self.$inner.query_one_raw(statement)).await
+                self.calls.time(Call::Query, answer(self.$inner.query_one_raw(statement))).await
             }
 
             async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-                answer(self.$inner.query_all_raw(statement)).await
+                self.calls.time(Call::Query, answer(self.$inner.query_all_raw(statement))).await
             }
         }
     };

@@ -1,8 +1,10 @@
 //! The schema, one step a migration. A step that was released is never changed.
 
+mod command;
 mod content;
 mod fleet;
 mod keeping;
+mod leadership;
 
 use sea_orm_migration::prelude::*;
 
@@ -17,6 +19,8 @@ impl MigratorTrait for Migrator {
             Box::new(content::CreateContent),
             Box::new(keeping::AddKeeping),
             Box::new(fleet::CreateFleet),
+            Box::new(command::CreateCommand),
+            Box::new(leadership::CreateLeadership),
         ]
     }
 }
@@ -173,7 +177,7 @@ mod tests {
         old.execute_unprepared(&old_row(&hash)).await.unwrap();
         old.close().await.unwrap();
         let store = place.open().await;
-        let sessions = store.newest_sessions().await.unwrap();
+        let sessions = store.newest_sessions(None).await.unwrap();
         assert_eq!(sessions.len(), 1);
         let session = &sessions[0];
         assert_eq!((session.address.as_str(), session.revision), ("hash", 3));

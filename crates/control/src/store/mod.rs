@@ -1,14 +1,18 @@
 //! The system of record: SQLite or PostgreSQL through SeaORM. The only place with SQL.
 //!
-//! Every change of a session is one transaction that reads the row, asks a pure function what it shall become, and writes
+//! Every change of a session is part of a transaction that reads the row, asks a pure function what it shall become, and writes
 //! it; nobody writes a row that he has not just read. What a transaction may rely on stands in `connection.rs`; a write
 //! outside of one says why a single statement is enough. Several processes may work on one PostgreSQL database.
 
+mod calls;
 mod channel;
 mod claim;
+mod command;
 mod connection;
 mod entity;
 mod keeping;
+mod leadership;
+mod live;
 mod migration;
 mod node;
 mod placement;
@@ -18,24 +22,32 @@ mod release;
 mod save;
 mod session;
 mod sqlite;
+mod step;
 mod tenant;
 mod upload;
 
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 
+pub(crate) use self::calls::Calls;
 pub(crate) use self::channel::ChannelRecord;
-pub(crate) use self::claim::{Claimed, Placed, Usage};
+pub(crate) use self::claim::{Claimed, Usage};
+pub(crate) use self::command::{CommandRecord, CommandsOf, MostCommands};
 use self::connection::{Connection, Transaction};
 pub(crate) use self::keeping::LiveContent;
+pub(crate) use self::leadership::Leader;
+use self::live::Live;
 pub(crate) use self::node::{JoinPlace, NodeRecord};
+pub(crate) use self::placement::PlacementRecord;
 pub(crate) use self::player::{Erased, PlayerRecord};
 pub(crate) use self::postgres::Role;
 pub(crate) use self::release::{NewRelease, ReleaseRecord, ReleaseRemoval};
 pub(crate) use self::save::{ChosenSave, Committed, SaveRecord, SaveRefusal, SaveRule, SessionSave};
 pub(crate) use self::session::{Changed, SessionRecord};
+pub(crate) use self::step::{Step, Stepped};
 pub(crate) use self::tenant::Owner;
 pub(crate) use self::upload::{Noted, UploadRecord};
 use crate::DatabaseSettings;
@@ -44,7 +56,7 @@ use crate::DatabaseSettings;
 pub(crate) const DATABASE_FILE: &str = "control.db";
 
 /// How long to wait for a connection or for another process's lock. Longer hides a broken disk from the player.
-const BUSY: Duration = Duration::from_secs(5);
+pub(crate) const BUSY: Duration = Duration::from_secs(5);
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +67,9 @@ pub(crate) enum StoreError {
     /// PostgreSQL cannot be opened: each of its kinds says what to do.
     #[error(transparent)]
     Open(#[from] postgres::OpenError),
+    /// Another replica leads meanwhile: this one has to end.
+    #[error("another replica leads")]
+    Deposed,
     /// A row holds what this version cannot read: it was written by a newer version or by hand.
     #[error("column {column} of {id} holds a value that is not known")]
     Unreadable {
@@ -77,6 +92,10 @@ impl StoreError {
 pub(crate) struct Store {
     write: Connection,
     read: Connection,
+    /// The sessions that live, in memory.
+    pub(crate) live: Live,
+    /// In which this process leads; 0 where nobody asked.
+    term: AtomicI64,
 }
 
 /// A role that this process has, until it is released or dropped.
@@ -89,6 +108,14 @@ impl Held {
             held.release().await;
         }
     }
+
+    /// Ready when the role may be lost: its connection does not answer.
+    pub(crate) async fn lost(&mut self) {
+        match &mut self.0 {
+            Some(held) => held.lost().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Store {
@@ -98,7 +125,18 @@ impl Store {
             DatabaseSettings::Embedded => sqlite::open(data_dir).await?,
             DatabaseSettings::Postgres(url) => postgres::open(url).await?,
         };
-        Ok(Self { write: Connection::new(write), read: Connection::new(read) })
+        let calls = Calls::new();
+        Ok(Self {
+            write: Connection::new(write, calls.clone()),
+            read: Connection::new(read, calls),
+            live: Live::default(),
+            term: AtomicI64::new(0),
+        })
+    }
+
+    /// How long the database takes.
+    pub(crate) fn calls(&self) -> &Calls {
+        self.read.calls()
     }
 
     /// Closes the connections; the write-ahead log of SQLite is folded into the database by the last one.
@@ -108,17 +146,12 @@ impl Store {
         Ok(())
     }
 
-    /// Takes a role that one process of all on this database has at a time; `None` when another one has it. Of an embedded database the
-    /// files that lock the data directory say the same, so that here everybody gets it.
-    pub(crate) async fn take(&self, role: Role) -> Result<Option<Held>, StoreError> {
+    /// Takes a role that one process of all on this database has at a time; `None` when another one has it for longer than `wait`. Of an
+    /// embedded database the files that lock the data directory say the same, so that here everybody gets it. Safe to cancel.
+    pub(crate) async fn take(&self, role: Role, wait: Duration) -> Result<Option<Held>, StoreError> {
         if self.write.get_database_backend() != DbBackend::Postgres {
             return Ok(Some(Held(None)));
         }
-        // A server notices a moment late that the last process has ended. A keeper's work comes again by itself.
-        let wait = match role {
-            Role::ControlPlane => BUSY,
-            Role::Keeper => Duration::ZERO,
-        };
         Ok(postgres::Held::take(self.write.pool(), role, wait).await?.map(|held| Held(Some(held))))
     }
 

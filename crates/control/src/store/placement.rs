@@ -7,6 +7,15 @@ use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 use super::entity::placement;
 use super::{Store, StoreError};
 
+/// How much a release is wanted on a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlacementRecord {
+    pub(crate) app: String,
+    pub(crate) release: u32,
+    pub(crate) site: String,
+    pub(crate) policy: ReplicaPolicy,
+}
+
 impl Store {
     /// Sets how much a release is wanted on a site.
     pub(crate) async fn set_placement(
@@ -31,12 +40,13 @@ impl Store {
     }
 
     /// What is wanted where.
-    pub(crate) async fn placements(&self) -> Result<Vec<(String, u32, String, ReplicaPolicy)>, StoreError> {
+    pub(crate) async fn placements(&self) -> Result<Vec<PlacementRecord>, StoreError> {
         let rows = placement::Entity::find().all(&self.read).await?;
         let read = |row: placement::Model| {
             let policy =
                 policy(&row.policy).ok_or_else(|| StoreError::Unreadable { id: row.app.clone(), column: "policy" })?;
-            Ok((row.app, u32::try_from(row.release).unwrap_or(0), row.site, policy))
+            let release = u32::try_from(row.release).unwrap_or(0);
+            Ok(PlacementRecord { app: row.app, release, site: row.site, policy })
         };
         rows.into_iter().map(read).collect()
     }

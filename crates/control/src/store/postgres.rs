@@ -139,12 +139,14 @@ fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, StoreError> {
         ("statement_timeout", ms(STATEMENT_LIMIT)),
         // As long as SQLite waits for its writer.
         ("lock_timeout", ms(BUSY)),
-        // A process that was stopped in the middle of a transaction gives its locks back.
-        ("idle_in_transaction_session_timeout", ms(STATEMENT_LIMIT)),
-        // The server notices within a minute that a machine is gone, and frees its locks.
-        ("tcp_keepalives_idle", "30".to_owned()),
-        ("tcp_keepalives_interval", "10".to_owned()),
+        // A process that was stopped in the middle of a transaction gives its locks back: another one waits for them to lead.
+        // Longer than anybody waits for a lock, so that who waits hears of that first.
+        ("idle_in_transaction_session_timeout", ms(BUSY * 2)),
+        // The server notices within seconds that a machine is gone, and frees its locks.
+        ("tcp_keepalives_idle", "2".to_owned()),
+        ("tcp_keepalives_interval", "1".to_owned()),
         ("tcp_keepalives_count", "3".to_owned()),
+        ("tcp_user_timeout", "5000".to_owned()),
         // What the transactions are made for, whatever the database's default.
         ("default_transaction_isolation", "read committed".to_owned()),
     ]))
@@ -222,8 +224,13 @@ pub(crate) enum Role {
     Keeper,
 }
 
+/// How often a role's holder looks whether he has it, and how long the server may take to say so: together less than the server takes to give
+/// it to another one.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+
 /// A role that this process has for as long as the connection lives, which is in no pool. The server takes it back when the process ends, and
-/// within a minute when its machine does. Who loses the connection loses it without hearing so.
+/// within seconds when its machine does. Who loses the connection loses it, and hears of it from [`Held::lost`].
 #[derive(Debug)]
 pub(super) struct Held {
     connection: PgConnection,
@@ -243,13 +250,26 @@ impl Held {
         let since = std::time::Instant::now();
         loop {
             let taken = query_scalar("SELECT pg_try_advisory_lock($1)").bind(number).fetch_one(&mut connection);
-            if taken.await.map_err(failed)? {
+            // A server that is gone says nothing: whoever waits here for minutes leads for nobody.
+            let taken = timeout(LOOK_LIMIT, taken).await;
+            let taken = taken.map_err(|_elapsed| failed(SqlxError::PoolTimedOut))?;
+            if taken.map_err(failed)? {
                 return Ok(Some(Self { connection, number }));
             }
             if since.elapsed() >= wait {
                 return Ok(None);
             }
             sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Ready when the connection does not answer any more, and the role may be another one's.
+    pub(super) async fn lost(&mut self) {
+        loop {
+            sleep(LOOK_PERIOD).await;
+            if !matches!(timeout(LOOK_LIMIT, self.connection.ping()).await, Ok(Ok(()))) {
+                return;
+            }
         }
     }
 

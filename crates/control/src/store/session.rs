@@ -9,13 +9,11 @@ use api::rest::{Session, SiteVerdict};
 use api::session::{EndReason, PrepareStage, SessionState, WaitCause};
 use api::spec::StreamSpec;
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::entity::session::{Column, Entity, Model};
 use super::save;
+use super::step::{Step, Stepped};
 use super::{Store, StoreError};
 
 /// Most sessions that an operator's list has.
@@ -55,6 +53,8 @@ pub(crate) struct SessionRecord {
     pub(crate) tenant: String,
     /// What each site said when it was placed or refused.
     pub(crate) explanation: Option<Vec<SiteVerdict>>,
+    /// Starts beyond the first one that somebody asked for; the others were losses.
+    pub(crate) asked_starts: u32,
 }
 
 impl SessionRecord {
@@ -99,45 +99,52 @@ impl Store {
     pub(crate) async fn change(
         &self,
         id: SessionId,
-        next: impl FnOnce(&SessionRecord) -> Option<SessionRecord>,
+        next: impl FnOnce(&SessionRecord) -> Option<SessionRecord> + Send,
     ) -> Result<Changed, StoreError> {
-        // Of one row, because many sessions change at once. Nothing that serial transactions decide by is undone by it: a session that has
-        // ended stays so, and a row's player, app and release are those that were read under the lock.
-        let transaction = self.write.begin_row().await?;
-        let changed = change_row(&transaction, id, next).await?;
-        match changed {
-            Changed::Yes(_) => transaction.commit().await?,
-            Changed::No(_) | Changed::Missing => transaction.rollback().await?,
-        }
-        Ok(changed)
+        let stepped = self.apply(vec![Step { id, on: None, next: Box::new(next) }]).await?;
+        Ok(match stepped.into_iter().next() {
+            Some(Stepped::Yes(record)) => Changed::Yes(record),
+            Some(Stepped::No(record)) => Changed::No(record),
+            // No place is asked for, and one step fails as a whole.
+            Some(Stepped::Missing | Stepped::Full | Stepped::Failed) | None => Changed::Missing,
+        })
     }
 
     /// One session.
     pub(crate) async fn session(&self, id: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        match self.live.get(id) {
+            Some(record) => Ok(Some(SessionRecord::clone(&record))),
+            None => self.read_session(id).await,
+        }
+    }
+
+    /// One session as it stands in the database.
+    pub(super) async fn read_session(&self, id: SessionId) -> Result<Option<SessionRecord>, StoreError> {
         Entity::find_by_id(id.to_string()).one(&self.read).await?.map(from_row).transpose()
     }
 
     /// The session whose token has this hash.
     pub(crate) async fn session_by_token(&self, hash: [u8; 32]) -> Result<Option<SessionRecord>, StoreError> {
+        if let Some(record) = self.live.by_token(&hash) {
+            return Ok(Some(SessionRecord::clone(&record)));
+        }
         let row = Entity::find().filter(Column::TokenHash.eq(hash.to_vec())).one(&self.read).await?;
         row.map(from_row).transpose()
     }
 
-    /// The sessions of a node that have not ended.
-    pub(crate) async fn live_sessions_of(&self, node: NodeId) -> Result<Vec<SessionRecord>, StoreError> {
-        let of_node = Entity::find().filter(Column::Node.eq(node.to_string())).filter(live());
-        of_node.order_by_asc(Column::Id).all(&self.read).await?.into_iter().map(from_row).collect()
-    }
-
-    /// All sessions that have not ended.
-    pub(crate) async fn live_sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
+    /// All sessions that have not ended, as they stand in the database.
+    pub(super) async fn read_live(&self) -> Result<Vec<SessionRecord>, StoreError> {
         let rows = Entity::find().filter(live()).order_by_asc(Column::Id).all(&self.read).await?;
         rows.into_iter().map(from_row).collect()
     }
 
-    /// The newest sessions, newest first.
-    pub(crate) async fn newest_sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
-        let rows = Entity::find().order_by_desc(Column::Id).limit(LIST_LENGTH).all(&self.read).await?;
+    /// The newest sessions of a tenant, or of all, newest first.
+    pub(crate) async fn newest_sessions(&self, tenant: Option<&str>) -> Result<Vec<SessionRecord>, StoreError> {
+        let mut sessions = Entity::find();
+        if let Some(tenant) = tenant {
+            sessions = sessions.filter(Column::Tenant.eq(tenant));
+        }
+        let rows = sessions.order_by_desc(Column::Id).limit(LIST_LENGTH).all(&self.read).await?;
         rows.into_iter().map(from_row).collect()
     }
 
@@ -171,22 +178,6 @@ impl Store {
         transaction.commit().await?;
         Ok(forgotten)
     }
-}
-
-/// Part of a transaction: reads the row, asks what it shall become, writes it.
-pub(super) async fn change_row(
-    connection: &impl ConnectionTrait,
-    id: SessionId,
-    next: impl FnOnce(&SessionRecord) -> Option<SessionRecord>,
-) -> Result<Changed, StoreError> {
-    let Some(row) = Entity::find_by_id(id.to_string()).lock_exclusive().one(connection).await? else {
-        return Ok(Changed::Missing);
-    };
-    let old = from_row(row)?;
-    let Some(mut new) = next(&old) else { return Ok(Changed::No(old)) };
-    new.revision = old.revision + 1;
-    to_row(&new).into_active_model().reset_all().update(connection).await?;
-    Ok(Changed::Yes(new))
 }
 
 /// True for rows of sessions that have not ended.
@@ -252,10 +243,11 @@ pub(super) fn to_row(record: &SessionRecord) -> Model {
         token_expires_at: record.token_expires_at.unix_ms(),
         tenant: Some(record.tenant.clone()),
         explanation: record.explanation.as_ref().and_then(|sites| serde_json::to_string(sites).ok()),
+        asked_starts: small(record.asked_starts),
     }
 }
 
-fn from_row(row: Model) -> Result<SessionRecord, StoreError> {
+pub(super) fn from_row(row: Model) -> Result<SessionRecord, StoreError> {
     read_row(&row).map_err(|column| StoreError::Unreadable { id: row.id, column })
 }
 
@@ -299,6 +291,7 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
             .as_deref()
             .map(|text| serde_json::from_str(text).map_err(|_not_ours| "explanation"))
             .transpose()?,
+        asked_starts: read(row.asked_starts.try_into().ok(), "asked_starts")?,
     })
 }
 

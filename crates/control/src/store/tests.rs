@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::test_store::TestStore;
 use super::*;
 
-fn record(app: &str) -> SessionRecord {
+pub(super) fn record(app: &str) -> SessionRecord {
     let at = UtcTime::from_unix_ms(1_000);
     SessionRecord {
         id: SessionId::from_uuid(Uuid::now_v7()),
@@ -40,6 +40,7 @@ fn record(app: &str) -> SessionRecord {
         token_expires_at: at,
         tenant: "operator".to_owned(),
         explanation: None,
+        asked_starts: 0,
     }
 }
 
@@ -56,7 +57,8 @@ async fn claim(store: &Store, record: &SessionRecord, places: u32) -> bool {
     assert_eq!(store.request(record, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
     let take =
         |row: &SessionRecord| Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, ..row.clone() });
-    matches!(store.place(record.id, NODE, take).await.unwrap(), Placed::Yes(_))
+    let step = Step { id: record.id, on: Some(NODE), next: Box::new(take) };
+    matches!(store.apply(vec![step]).await.unwrap()[..], [Stepped::Yes(_)])
 }
 
 /// Two handles as two processes have them. On SQLite the data directory has one process, and the same handle stands for both.
@@ -102,7 +104,9 @@ async fn claims_of_two_processes_never_share_the_last_places() {
         taken += u32::from(task.await.unwrap());
     }
     assert_eq!(taken, 5);
-    let usage = stores[0].usage("hash", None).await.unwrap();
+    let store = stores[0].as_ref();
+    store.load_live().await.unwrap();
+    let usage = store.live.usage("hash", None);
     assert_eq!((usage.placed, usage.waiting, usage.of_address), (5, 19, 24));
 }
 
@@ -124,7 +128,7 @@ async fn no_change_of_a_session_is_lost_between_two_processes() {
     for task in tasks {
         assert!(matches!(task.await.unwrap(), Changed::Yes(_)));
     }
-    let after = stores[1].session(session.id).await.unwrap().unwrap();
+    let after = stores[1].read_session(session.id).await.unwrap().unwrap();
     assert_eq!((after.epoch, after.revision), (41, 41));
 }
 
@@ -139,7 +143,7 @@ async fn two_processes_that_start_at_once_make_one_schema() {
     }
     let stores = tokio::join!(place.open(), place.open(), place.open(), place.open());
     assert!(claim(&stores.0, &record("pong"), 1).await);
-    assert_eq!(stores.3.newest_sessions().await.unwrap().len(), 1);
+    assert_eq!(stores.3.newest_sessions(None).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -162,13 +166,13 @@ async fn texts_sort_by_their_bytes() {
 async fn one_process_has_a_role() {
     let place = TestStore::new();
     let [first, second] = two_processes(&place).await;
-    let held = first.take(Role::Keeper).await.unwrap().unwrap();
+    let held = first.take(Role::Keeper, BUSY).await.unwrap().unwrap();
     if place.database.url().is_some() {
-        assert!(second.take(Role::Keeper).await.unwrap().is_none());
-        second.take(Role::ControlPlane).await.unwrap().expect("another role is free").release().await;
+        assert!(second.take(Role::Keeper, Duration::ZERO).await.unwrap().is_none());
+        second.take(Role::ControlPlane, BUSY).await.unwrap().expect("another role is free").release().await;
     }
     held.release().await;
-    second.take(Role::Keeper).await.unwrap().expect("it was given back");
+    second.take(Role::Keeper, BUSY).await.unwrap().expect("it was given back");
 }
 
 #[tokio::test]
@@ -176,14 +180,14 @@ async fn a_lost_connection_heals_by_itself() {
     let place = TestStore::new();
     let store = place.open().await;
     assert!(claim(&store, &record("pong"), 9).await);
-    assert_eq!(store.newest_sessions().await.unwrap().len(), 1);
+    assert_eq!(store.newest_sessions(None).await.unwrap().len(), 1);
     if place.database.url().is_some() {
         let other = place.connect().await;
         let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
         other.execute_unprepared(cut).await.unwrap();
     }
-    assert_eq!(store.newest_sessions().await.unwrap().len(), 1);
+    assert_eq!(store.newest_sessions(None).await.unwrap().len(), 1);
     assert!(claim(&store, &record("pong"), 9).await);
 }
 
@@ -201,7 +205,8 @@ async fn one_session_changes_while_another_process_decides() {
         assert!(matches!(changed.unwrap().unwrap(), Changed::Yes(_)));
     }
     let since = Instant::now();
-    let refused = second.request(&record("pong"), None, |_| Ok::<_, ()>(())).await;
+    let take = |row: &SessionRecord| Some(SessionRecord { epoch: 7, ..row.clone() });
+    let refused = second.apply(vec![Step { id: session.id, on: Some(NODE), next: Box::new(take) }]).await;
     assert!(refused.is_err() && since.elapsed() < BUSY * 2, "bounded: {refused:?} after {:?}", since.elapsed());
     open.rollback().await.unwrap();
     assert!(claim(&second, &record("pong"), 9).await);
@@ -223,7 +228,7 @@ async fn a_player_with_a_play_is_not_forgotten() {
     assert!(claim(&store, &SessionRecord { player_id: Some(player.id), ..record("pong") }, 9).await);
     let later = UtcTime::from_unix_ms(9_000);
     assert_eq!(store.forget_players(later, later).await.unwrap(), 0);
-    assert_eq!(store.usage("", Some(player.id)).await.unwrap().of_player, 1);
+    assert_eq!(store.live.usage("", Some(player.id)).of_player, 1);
 }
 
 /// Neither what is said nor what is shown of it holds the password.

@@ -108,14 +108,14 @@ async fn waits_survive_a_restart_in_their_order() {
     // As a kill leaves it: the rows are copied while it runs.
     let copy = Home::new();
     let settings = plane.copy_to(&copy);
-    let after = Plane::start_in(copy, settings).await;
+    let one = Capacity { sessions: 1, pixels_per_second: u64::MAX };
+    let after = Plane::start_beside(copy, settings, |script| script.capacity = one).await;
     let ended = after.session(&held.0, &held.1).await;
     assert_eq!(ended["state"]["reason"], "service_restarted");
     let mut links = Vec::new();
     for (id, token) in &waiting {
         links.push(after.link(id, token).await);
     }
-    after.node.change(|script| script.capacity = Capacity { sessions: 1, pixels_per_second: u64::MAX });
     // The one whose game ended with the process has left its place to the first.
     for (number, (id, token)) in waiting.iter().enumerate() {
         let player = after.client.with_token(token);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -42,10 +42,51 @@ pub(crate) fn kite(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kite")).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_kite")).with_file_name(name);
     assert!(path.is_file(), "{} is missing: cargo build -p node -p sandbox", path.display());
     path
+}
+
+/// Starts a program that writes its log into this directory, and waits until it has said a line with this word.
+pub(crate) fn spawn(mut command: Command, dir: &Path, ready: &str) -> Up {
+    let log = dir.join("log");
+    let stderr = fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut announced = String::new();
+    loop {
+        let Some(line) = lines.next() else {
+            panic!("kite said nothing: {}", fs::read_to_string(&log).unwrap());
+        };
+        let line = line.unwrap();
+        announced.push_str(&line);
+        announced.push('\n');
+        if line.contains(ready) {
+            break;
+        }
+    }
+    // The rest is read, so that the program never waits for it.
+    std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
+    let url = announced.find("http://").map_or("", |start| announced[start..].lines().next().unwrap().trim());
+    Up { child, url: url.to_owned(), data: dir.to_owned(), announced, log }
+}
+
+/// A GET to another door than the API's.
+pub(crate) fn get(at: SocketAddr, path: &str, token: Option<&str>) -> Answer {
+    let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    ask(&at.to_string(), &format!("GET {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n{authorization}\r\n"))
+}
+
+fn ask(host: &str, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(host).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
 impl Dir {
@@ -75,26 +116,14 @@ impl Dir {
     }
 
     pub(crate) fn up(&self) -> Up {
-        let log = self.dir.path().join("log");
-        let stderr = fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
-        let mut child = self.command("127.0.0.1:0").stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut announced = String::new();
-        let url = loop {
-            let Some(line) = lines.next() else {
-                panic!("kite up said nothing: {}", fs::read_to_string(&log).unwrap());
-            };
-            let line = line.unwrap();
-            announced.push_str(&line);
-            announced.push('\n');
-            if line.trim_start().starts_with("stop") {
-                let start = announced.find("http://").unwrap();
-                break announced[start..].lines().next().unwrap().trim().to_owned();
-            }
-        };
-        // The rest is read, so that `kite up` never waits for it.
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
-        let up = Up { child, url, data: self.dir.path().join("data"), announced, log };
+        self.up_with(|_| ())
+    }
+
+    pub(crate) fn up_with(&self, change: impl FnOnce(&mut Command)) -> Up {
+        let mut command = self.command("127.0.0.1:0");
+        change(&mut command);
+        let mut up = spawn(command, self.dir.path(), "stop");
+        up.data = self.dir.path().join("data");
         up.until("healthy", || up.http("GET", "/healthz", None, "").json()["status"] == "ok");
         up
     }
@@ -133,23 +162,20 @@ pub(crate) fn processes_with(word: &str) -> Vec<String> {
 
 impl Up {
     pub(crate) fn http(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> Answer {
+        self.http_with(method, path, token, "", body)
+    }
+
+    /// With more headers, whole lines.
+    pub(crate) fn http_with(&self, method: &str, path: &str, token: Option<&str>, headers: &str, body: &str) -> Answer {
         let host = self.url.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(host).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let kind = if body.starts_with("v=0") { "application/sdp" } else { "application/json" };
         let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-        write!(
-            stream,
+        let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: {kind}\r\n\
-             {authorization}content-length: {}\r\n\r\n{body}",
+             {authorization}{headers}content-length: {}\r\n\r\n{body}",
             body.len()
-        )
-        .unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        );
+        ask(host, &request)
     }
 
     pub(crate) fn until(&self, what: &str, mut good: impl FnMut() -> bool) {
@@ -176,6 +202,10 @@ impl Up {
             session["state"]["state"] == state
         });
         session
+    }
+
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log
     }
 
     pub(crate) fn log(&self) -> String {

@@ -5,5 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test's support fails the test")]
 
 mod harness;
+mod observed;
 mod offline;
 mod up;

@@ -32,6 +32,24 @@ fn a_bad_configuration_is_named_with_its_line() {
 }
 
 #[test]
+fn a_database_is_brought_up_to_date_without_serving() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let out = kite(&["control", "--data", data.to_str().unwrap(), "migrate"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(String::from_utf8_lossy(&out.stdout).contains("up to date") && data.join("control.db").is_file());
+}
+
+#[test]
+fn replicas_without_what_they_share_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let out = kite(&["control", "--data", data, "--nodes", "127.0.0.1:0", "--replica", "127.0.0.1:1"]);
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && text.contains("PostgreSQL"), "{text}");
+}
+
+#[test]
 fn the_openapi_document_is_printed() {
     let printed = kite(&["openapi"]);
     let document: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();

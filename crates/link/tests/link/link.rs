@@ -12,7 +12,7 @@ use crate::support::{Installation, Raw, Way, node_id, report, soon};
 fn wish(count: usize) -> ToNode {
     let replica =
         DesiredReplica { content: "00".repeat(32).try_into().unwrap(), policy: api::content::ReplicaPolicy::Pinned };
-    ToNode::Desired(DesiredInstances { instances: Vec::new(), replicas: vec![replica; count] })
+    ToNode::Desired(DesiredInstances { replicas: vec![replica; count], ..DesiredInstances::default() })
 }
 
 fn probed(request: u64) -> FromNode {

@@ -110,7 +110,7 @@ async fn garbage_ends_the_connection_and_nothing_else() {
     let _reset = soon(plain.read_to_end(&mut answer)).await;
     assert!(answer.len() < 100);
     // No opening inside TLS.
-    let openings: [&[u8]; 4] = [b"", b"{}", b"\xff\xfe", br#"{"frame":"beat","body":{"version":1}}"#];
+    let openings: [&[u8]; 4] = [b"", b"{}", b"\xff\xfe", br#"{"frame":"beat","body":{"version":2}}"#];
     for opening in openings {
         let mut raw = Raw::connect(&installation, None).await;
         raw.send_bytes(Bytes::from_static(opening)).await;

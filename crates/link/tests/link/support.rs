@@ -47,6 +47,7 @@ pub(crate) fn report(number: u64) -> FromNode {
         refuses: Some(NodeRefusal::DiskFull { free_mb: number, needed_mb: 0 }),
         instances: Vec::new(),
         replicas: Vec::new(),
+        commands: Vec::new(),
         witness: None,
     })
 }

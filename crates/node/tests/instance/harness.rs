@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::id::{InstanceId, NodeId};
+use api::id::{CommandId, InstanceId, NodeId};
 use api::manifest::Manifest;
 use api::node::{
-    DesiredInstance, DesiredInstances, FromNode, InProcessLink, InstanceState, NodeLink, ObservedInstance,
-    ObservedNode, OfferFailure, PackageSource, ProbeOutcome, ToNode,
+    CommandProgress, CommandTask, DesiredCommand, DesiredInstance, DesiredInstances, FromNode, InProcessLink,
+    InstanceState, NodeLink, ObservedInstance, ObservedNode, OfferFailure, PackageSource, Part, ProbeOutcome, ToNode,
 };
 use api::session::EndReason;
 use api::streamer::NetworkSettings;
@@ -27,6 +27,8 @@ pub(crate) struct Harness {
     newest: Option<ObservedNode>,
     answers: Vec<(u64, Result<String, OfferFailure>)>,
     probes: Vec<(u64, ProbeOutcome)>,
+    pub(crate) commands: Vec<DesiredCommand>,
+    parts: Vec<(u64, Option<Part>)>,
 }
 
 pub(crate) fn sandbox_program() -> PathBuf {
@@ -86,6 +88,8 @@ impl Harness {
             newest: None,
             answers: Vec::new(),
             probes: Vec::new(),
+            commands: Vec::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -101,12 +105,13 @@ impl Harness {
             connect_timeout_s: 60,
             reconnect_grace_s: 60,
             stop: None,
+            trace: None,
         }
     }
 
     pub(crate) async fn want(&mut self) {
-        let instances = self.desired.clone();
-        self.link.send(ToNode::Desired(DesiredInstances { instances, replicas: Vec::new() })).await.unwrap();
+        let (instances, commands) = (self.desired.clone(), self.commands.clone());
+        self.link.send(ToNode::Desired(DesiredInstances { instances, replicas: Vec::new(), commands })).await.unwrap();
     }
 
     /// Starts one instance.
@@ -124,6 +129,7 @@ impl Harness {
             FromNode::Observed(node) => self.newest = Some(node),
             FromNode::Answer { request, outcome } => self.answers.push((request, outcome)),
             FromNode::Probed { request, outcome } => self.probes.push((request, outcome)),
+            FromNode::Part { request, part } => self.parts.push((request, part)),
         }
     }
 
@@ -172,6 +178,41 @@ impl Harness {
                 return outcome.clone();
             }
             self.receive().await;
+        }
+    }
+
+    /// Asks for a command of an instance's first epoch.
+    pub(crate) async fn ask(&mut self, instance: InstanceId, task: CommandTask) -> CommandId {
+        let command = CommandId::from_uuid(Uuid::now_v7());
+        self.commands.push(DesiredCommand { command, instance, epoch: 1, task });
+        self.want().await;
+        command
+    }
+
+    /// Waits until a command has ended; how.
+    pub(crate) async fn until_done(&mut self, id: CommandId) -> CommandProgress {
+        let found = |node: &ObservedNode| {
+            let progress = node.commands.iter().find(|one| one.command == id).map(|one| one.progress.clone());
+            progress.filter(|progress| matches!(progress, CommandProgress::Ended { .. }))
+        };
+        let node = self.until("done", |node| found(node).is_some()).await;
+        found(&node).unwrap()
+    }
+
+    /// All that a command brought.
+    pub(crate) async fn output(&mut self, command: CommandId) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let request = u64::try_from(self.parts.len()).unwrap() + 1;
+            self.link.send(ToNode::Fetch { request, command, offset: bytes.len() as u64 }).await.unwrap();
+            while !self.parts.iter().any(|(answered, _)| *answered == request) {
+                self.receive().await;
+            }
+            let (_, part) = self.parts.last().unwrap();
+            match part {
+                Some(part) => bytes.extend_from_slice(&part.0),
+                None => return bytes,
+            }
         }
     }
 

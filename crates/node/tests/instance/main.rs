@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what goes wrong in a test's support fails the test")]
 
+mod commands;
 mod ends;
 mod harness;
 mod life;

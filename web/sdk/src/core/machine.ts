@@ -75,6 +75,8 @@ const NEXT_ATTEMPT_MS = 8_000;
 const GIVE_UP_MS = 120_000;
 /** How long the link's own word on the end is awaited. */
 const END_PATIENCE_MS = 3_000;
+/** Ends of a game after which its session goes on with another start of it. */
+const GOES_ON: readonly string[] = ["moved", "restarted"];
 
 /** 0, 250, 500, 1000, 2000, 4000 and so on ms: at once, then gently, so that an outage ends without a stampede. */
 export function backoffMs(attempt: number): number {
@@ -87,7 +89,7 @@ export class SessionMachine {
   #peer: PeerState = { name: "idle" };
   #peerAttempt = 0;
   #wasPlaying = false;
-  /** Its node was lost: the game starts again, and takes as long as the first time. */
+  /** Its node was lost, or somebody had it started again: the game starts again, and takes as long as the first time. */
   #isStartedAnew = false;
   #lostSinceMs: number | null = null;
   #revision = -1;
@@ -164,7 +166,7 @@ export class SessionMachine {
         if (event.kind === "session_ended" && this.#link.name === "open") return this.#streamEnded(event.kind, nowMs);
         return this.#end(event.kind, "platform", event.sentence);
       case "streamEnded":
-        if (event.reason === "moved") return this.#waitForPlace(true);
+        if (GOES_ON.includes(event.reason)) return this.#waitForPlace(true);
         return this.#streamEnded(event.reason, nowMs);
       case "leave":
         return ["sayLeave", ...this.#end("player_left", "player", "You left the game.")];
@@ -185,6 +187,8 @@ export class SessionMachine {
       case "offered":
       case "recovering":
         return this.#waitForPlace(session.state.state === "recovering");
+      case "stopping":
+        return GOES_ON.includes(session.state.reason) ? this.#waitForPlace(true) : [];
       default:
         return this.#peer.name === "placeless" ? this.#offer(nowMs) : [];
     }

@@ -1,6 +1,7 @@
 //! The REST calls of a player: the catalogue, himself, his saves, a session, an offer. Every call takes an `AbortSignal`
 //! and ends in time.
 
+import { traceparent } from "../core/trace.js";
 import type {
   App,
   AppList,
@@ -53,6 +54,16 @@ export interface Answer {
 export interface ApiOptions {
   /** Where the server is; the page's origin when not given. */
   readonly base?: string | undefined;
+  /**
+   * The W3C `traceparent` of a play, asked for once of each: of the page's own tracing. A new one when not given (`newTraceparent`), none for
+   * `null`.
+   */
+  readonly traceparent?: (() => string) | null | undefined;
+}
+
+/** The `traceparent` of a new trace. `sampled`: its spans are exported, where the installation exports any. */
+export function newTraceparent(sampled = true): string {
+  return traceparent(crypto.getRandomValues(new Uint8Array(24)), sampled);
 }
 
 /** Which page of a history. */
@@ -81,8 +92,10 @@ const ME = "/v1/players/me";
 
 export class Api {
   readonly base: URL;
+  readonly #traceparent: (() => string) | null;
 
   constructor(options: ApiOptions = {}) {
+    this.#traceparent = options.traceparent === undefined ? newTraceparent : options.traceparent;
     this.base = new URL(options.base ?? "/", globalThis.location?.href);
   }
 
@@ -179,7 +192,11 @@ export class Api {
 
   /** A session of the player whose token is given; of nobody without one. @throws ApiError */
   async createSession(request: CreateSession, signal?: AbortSignal, playerToken?: string): Promise<CreatedSession> {
-    const headers = { "content-type": "application/json", ...(playerToken === undefined ? {} : bearer(playerToken)) };
+    const headers = {
+      "content-type": "application/json",
+      ...(playerToken === undefined ? {} : bearer(playerToken)),
+      ...(this.#traceparent === null ? {} : { traceparent: this.#traceparent() }),
+    };
     const init = { method: "POST", headers, body: JSON.stringify(request) };
     return (await (await this.#request("/v1/sessions", init, signal)).json()) as CreatedSession;
   }

@@ -192,6 +192,57 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/commands": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** All commands, newest first: who had what done, when, and what became of it. A tenant sees those of its own sessions. */
+        readonly get: operations["commands"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/commands/{command}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** One command. */
+        readonly get: operations["command"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/commands/{command}/output": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** What a command brought: text of `exec` and `logs`, as the programs wrote it, or the picture of `screenshot`. */
+        readonly get: operations["command_output"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/limits": {
         readonly parameters: {
             readonly query?: never;
@@ -443,12 +494,12 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** The newest sessions, for the operator. */
+        /** The newest sessions: all for the operator, those of its own apps for a tenant. */
         readonly get: operations["list_sessions"];
         readonly put?: never;
         /**
-         * Creates a session: of nobody without a token, where guests may play; of a player with his. The operator's token is good
-         *     anywhere. The answer holds the session's token, once.
+         * Creates a session: of nobody without a token, where guests may play; of a player with his. The operator launches any app, and a tenant its own,
+         *     for nobody or for the player whom they name. The answer holds the session's token, once.
          */
         readonly post: operations["create_session"];
         readonly delete?: never;
@@ -486,6 +537,27 @@ export interface paths {
         readonly put?: never;
         /** Takes the place that is offered to a session that waited. Changes nothing in other states. */
         readonly post: operations["accept_offer"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/sessions/{id}/commands": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The commands of a session, newest first. */
+        readonly get: operations["session_commands"];
+        readonly put?: never;
+        /**
+         * Has something done with a session's instance: stop it, start its game again, run a script in its sandbox, read its output, make a picture of
+         *     what it shows. The answer comes at once; `GET /v1/commands/{id}` says what became of it.
+         */
+        readonly post: operations["create_command"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
@@ -765,6 +837,119 @@ export interface components {
             /** @description By name. */
             readonly channels: readonly components["schemas"]["Channel"][];
         };
+        /** @description A command: who asked for what, when, and what became of it. */
+        readonly Command: {
+            /** @description What was played. */
+            readonly app: components["schemas"]["AppName"];
+            /** @description Who asked. */
+            readonly by: components["schemas"]["CommandSubject"];
+            /** @description When it was asked for. */
+            readonly created_at: components["schemas"]["UtcTime"];
+            /**
+             * Format: int64
+             * @description How long it was at work, in milliseconds; absent as long as it has not ended.
+             */
+            readonly duration_ms?: number | null;
+            readonly ended_at?: components["schemas"]["UtcTime"] | null;
+            /** @description Its id. */
+            readonly id: components["schemas"]["CommandId"];
+            readonly node?: components["schemas"]["NodeId"] | null;
+            readonly output?: components["schemas"]["CommandOutput"] | null;
+            /** @description What was asked. */
+            readonly request: components["schemas"]["CommandRequest"];
+            /** @description Of which session. */
+            readonly session: components["schemas"]["SessionId"];
+            readonly started_at?: components["schemas"]["UtcTime"] | null;
+            /** @description What became of it. */
+            readonly state: components["schemas"]["CommandState"];
+        };
+        /** @description Id of a command. */
+        readonly CommandId: string;
+        /** @description A page of commands. */
+        readonly CommandList: {
+            /** @description Newest first. */
+            readonly commands: readonly components["schemas"]["Command"][];
+        };
+        /** @description What a command brought, without the bytes. */
+        readonly CommandOutput: {
+            /**
+             * Format: int64
+             * @description How much of it is kept.
+             */
+            readonly bytes: number;
+            /**
+             * Format: int64
+             * @description How much was cut from its middle; a line in the text says where.
+             */
+            readonly cut_bytes: number;
+            /** @description What it is. */
+            readonly kind: components["schemas"]["OutputKind"];
+        };
+        /** @description What is asked of a session's instance. */
+        readonly CommandRequest: {
+            /** @enum {string} */
+            readonly action: "stop";
+        } | {
+            /** @enum {string} */
+            readonly action: "restart";
+        } | {
+            /** @enum {string} */
+            readonly action: "exec";
+            /** @description The script, 1 byte to 64 KiB, without control characters but tab and the ends of lines. */
+            readonly script: string;
+            /**
+             * Format: int32
+             * @description The script, and all that it started, is killed after so many seconds: 1 to 300. Default: 30.
+             */
+            readonly timeout_s?: number;
+        } | {
+            /** @enum {string} */
+            readonly action: "logs";
+            /**
+             * Format: int32
+             * @description KiB of each, 1 to 120. Default: 64.
+             */
+            readonly kib?: number;
+        } | {
+            /** @enum {string} */
+            readonly action: "screenshot";
+        };
+        /**
+         * @description In which role somebody asked.
+         * @enum {string}
+         */
+        readonly CommandRole: "operator" | "tenant";
+        /** @description What became of a command. */
+        readonly CommandState: {
+            /** @enum {string} */
+            readonly state: "queued";
+        } | {
+            /** @enum {string} */
+            readonly state: "running";
+        } | {
+            /**
+             * Format: int32
+             * @description Of a script: its exit status; 128 and the signal's number when a signal ended it.
+             */
+            readonly exit?: number | null;
+            /** @enum {string} */
+            readonly state: "done";
+        } | {
+            /** @enum {string} */
+            readonly state: "failed";
+            /** @description Why, in a sentence. */
+            readonly why: string;
+        } | {
+            /** @enum {string} */
+            readonly state: "timed_out";
+        };
+        /** @description Who asked. */
+        readonly CommandSubject: {
+            /** @description The tenant's name; absent for the operator. */
+            readonly name?: string | null;
+            /** @description In which role. */
+            readonly role: components["schemas"]["CommandRole"];
+        };
         /** @description Names the content of a release or of a save in the content store: 64 hexadecimal digits. */
         readonly ContentId: string;
         /** @description Asks for a token by which one machine may join. */
@@ -780,6 +965,7 @@ export interface components {
             readonly app: components["schemas"]["AppName"];
             /** @description The channel whose release is played; `stable` when absent. */
             readonly channel?: string | null;
+            readonly player?: components["schemas"]["PlayerId"] | null;
             /** @description True when the player's window may change the picture's size during the play. Default: true. */
             readonly resizable?: boolean;
             readonly save?: components["schemas"]["SaveId"] | null;
@@ -853,7 +1039,7 @@ export interface components {
          * @description Why a session ended. The words are part of the contract: none is renamed.
          * @enum {string}
          */
-        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "no_place" | "queue_timeout" | "offer_lapsed" | "moved" | "node_lost";
+        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "no_place" | "queue_timeout" | "offer_lapsed" | "moved" | "restarted" | "node_lost";
         /**
          * @description What is known of a node.
          * @enum {string}
@@ -953,6 +1139,11 @@ export interface components {
             /** @description The oldest first. */
             readonly nodes: readonly components["schemas"]["Node"][];
         };
+        /**
+         * @description What kind of bytes an output is.
+         * @enum {string}
+         */
+        readonly OutputKind: "text" | "png";
         /**
          * @description A stick of a gamepad.
          * @enum {string}
@@ -2011,6 +2202,105 @@ export interface operations {
             };
         };
     };
+    readonly commands: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Only commands that were asked for before this one: the last one of the page before. */
+                readonly before?: components["schemas"]["CommandId"];
+                /** @description Most commands of the page, 1 to 50. Default: 20. */
+                readonly limit?: number;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of them. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CommandList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly command: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The command's id. */
+                readonly command: components["schemas"]["CommandId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The command as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Command"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly command_output: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The command's id. */
+                readonly command: components["schemas"]["CommandId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The bytes. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "text/plain": string;
+                    readonly "image/png": readonly number[];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readonly limits: {
         readonly parameters: {
             readonly query?: never;
@@ -2584,7 +2874,10 @@ export interface operations {
     readonly create_session: {
         readonly parameters: {
             readonly query?: never;
-            readonly header?: never;
+            readonly header?: {
+                /** @description The trace that the play belongs to (W3C Trace Context). */
+                readonly traceparent?: string | null;
+            };
             readonly path?: never;
             readonly cookie?: never;
         };
@@ -2699,6 +2992,81 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly session_commands: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Only commands that were asked for before this one: the last one of the page before. */
+                readonly before?: components["schemas"]["CommandId"];
+                /** @description Most commands of the page, 1 to 50. Default: 20. */
+                readonly limit?: number;
+            };
+            readonly header?: never;
+            readonly path: {
+                /** @description The session's id. */
+                readonly id: components["schemas"]["SessionId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description A page of them. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CommandList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly create_command: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The session's id. */
+                readonly id: components["schemas"]["SessionId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["CommandRequest"];
+            };
+        };
+        readonly responses: {
+            /** @description The command. It ends by itself, whatever happens. */
+            readonly 202: {
+                headers: {
+                    /** @description Path of the command. */
+                    readonly location?: string;
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Command"];
                 };
             };
             /** @description A problem. */

@@ -117,6 +117,34 @@ describe("waiting for a place", () => {
   });
 });
 
+describe("starting again", () => {
+  test("a game that is started again has time again, in whatever order its end and its place are heard of", () => {
+    const goodbye: MachineEvent = { type: "streamEnded", reason: "restarted" };
+    const stopping = session({ state: "stopping", reason: "restarted" }, 8, "The game is started again.");
+    for (const heard of [[goodbye, stopping], [stopping, goodbye], [stopping], [goodbye]]) {
+      const world = playing();
+      for (const event of heard) world.send(event);
+      expect(world.take()).toEqual(["stopPeer"]);
+      world.run(100_000);
+      expect(world.take(), "nothing is offered to what is being stopped").toEqual([]);
+      expect(world.machine.state.name).toBe("reconnecting");
+      world.send(session({ state: "reserved" }, 9, "Reserved."));
+      expect(world.take()).toEqual(["startPeer"]);
+      world.send({ type: "peerAnswered" });
+      world.send({ type: "peerConnected" });
+      expect(world.machine.state).toEqual({ name: "playing" });
+    }
+  });
+
+  test("a stop for any other reason is an end", () => {
+    const world = playing();
+    world.send(session({ state: "stopping", reason: "ended_by_operator" }, 8));
+    world.send({ type: "streamEnded", reason: "ended_by_operator" });
+    world.run(10_000);
+    expect(world.machine.state).toMatchObject({ name: "ended", reason: "ended_by_operator" });
+  });
+});
+
 describe("beginning", () => {
   test("link and offer go out at once; the server's sentence is shown", () => {
     const world = new World();

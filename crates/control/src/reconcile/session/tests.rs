@@ -60,6 +60,7 @@ fn record(state: SessionState, observed: bool) -> SessionRecord {
         token_expires_at: at(20_000),
         tenant: "operator".to_owned(),
         explanation: None,
+        asked_starts: 0,
     }
 }
 
@@ -182,6 +183,45 @@ fn what_a_lost_node_had_waits_for_another_one() {
 }
 
 #[test]
+fn what_is_started_again_keeps_its_node_and_is_no_loss() {
+    let seen = Evidence { node_seen: true, may_recover: true, now: at(7), ..QUIET };
+    let there = running(PlayerPresence::Connected);
+    let mut playing = record(CONNECTED, true);
+    let stopped_there =
+        instance(InstanceState::Ended { reason: EndReason::Restarted, detail: None }, PlayerPresence::Lost, 0);
+    for epoch in 2..=MOST_RECOVERIES + 5 {
+        assert_eq!(restarted(&playing, epoch, at(6)), None, "asked of another start");
+        let stopping_now = restarted(&playing, epoch - 1, at(6)).unwrap();
+        assert_eq!(stopping_now.state, stopping(EndReason::Restarted));
+        assert_eq!(restarted(&stopping_now, epoch - 1, at(6)), None, "asked twice");
+        let waits = Evidence { instance: Some(&there), ..seen };
+        assert_eq!(next(&stopping_now, &waits, &RULES), None, "its save comes first");
+        let over = Evidence { instance: Some(&stopped_there), ..seen };
+        let again = next(&stopping_now, &over, &RULES).unwrap();
+        assert_eq!((again.state, again.node, again.epoch), (RESERVED, Some(HERE), epoch));
+        assert!(!again.observed && !again.first_frame, "nothing of the new instance was seen");
+        assert_eq!(next(&again, &seen, &RULES), None);
+        // On a node that is emptied, or lost meanwhile, it goes elsewhere.
+        for elsewhere in [Evidence { node_drained: true, ..over }, Evidence { node_gone: true, ..over }] {
+            let moved = next(&stopping_now, &elsewhere, &RULES).unwrap();
+            assert_eq!((moved.state, moved.node), (SessionState::Recovering { since: at(7) }, None));
+        }
+        let left = stopped(&stopping_now, EndReason::PlayerLeft, at(6)).unwrap();
+        assert_eq!(left.state, stopping(EndReason::PlayerLeft), "who leaves meanwhile is not started again");
+        playing = SessionRecord { state: CONNECTED, observed: true, ..again };
+    }
+    // So many losses as any other session may have are still left.
+    let gone = Evidence { node_gone: true, ..seen };
+    for _ in 0..MOST_RECOVERIES {
+        playing = reserved(&next(&playing, &gone, &RULES).unwrap(), THERE, Duration::ZERO, at(8)).unwrap();
+    }
+    assert_eq!(next(&playing, &gone, &RULES).unwrap().state, over(EndReason::NodeLost, 7));
+    for nothing_runs in [SessionState::Requested, SessionState::Recovering { since: at(1) }] {
+        assert_eq!(restarted(&record(nothing_runs, false), 1, at(6)), None);
+    }
+}
+
+#[test]
 fn places_are_offered_taken_and_left() {
     let (cause, length) = (WaitCause::Quota, Duration::from_secs(100));
     let mut asked = record(SessionState::Requested, false);
@@ -301,15 +341,23 @@ proptest! {
                 link_absent: absent.map(Duration::from_secs),
                 now: at(seconds),
             };
+            if seconds % 5 == 0 {
+                row = restarted(&row, row.epoch, at(seconds)).unwrap_or(row);
+            }
             let Some(new) = next(&row, &evidence, &RULES) else { continue };
             prop_assert!(!row.state.is_ended(), "left an end: {:?}", new);
-            let was_stopping = matches!(row.state, SessionState::Stopping { reason } if reason != EndReason::Moved);
+            let was_stopping = matches!(row.state, SessionState::Stopping { reason } if !reason.goes_on());
             let is_stopping = matches!(new.state, SessionState::Stopping { .. } | SessionState::Ended { .. });
             prop_assert!(is_stopping || !was_stopping, "took a stop back: {:?}", new);
-            prop_assert_eq!(next(&new, &evidence, &RULES), None);
+            // Of the next instance nothing is seen yet.
+            let instance = evidence.instance.filter(|_| new.epoch == row.epoch);
+            prop_assert_eq!(next(&new, &Evidence { instance, ..evidence }, &RULES), None);
             let is_lost = matches!(new.state, SessionState::Recovering { .. });
-            prop_assert!(!matches!(new.state, SessionState::Ended { reason: EndReason::Moved, .. }), "a move is no end");
-            prop_assert_eq!(new.epoch, row.epoch + u32::from(is_lost), "an epoch is a loss");
+            let goes_on = matches!(new.state, SessionState::Ended { reason, .. } if reason.goes_on());
+            prop_assert!(!goes_on, "a move is no end");
+            let may_begin_anew = is_lost || row.state == stopping(EndReason::Restarted);
+            prop_assert!(new.epoch == row.epoch + u32::from(is_lost) || may_begin_anew, "an epoch is a loss, or was asked for");
+            prop_assert!(new.epoch - new.asked_starts <= MOST_RECOVERIES + 1, "more losses than may be: {:?}", new);
             row = reserved(&new, THERE, RULES.start_timeout, at(seconds)).filter(|_| is_lost).unwrap_or(new);
         }
         let mut later = seconds;

@@ -2,8 +2,11 @@
 
 pub(super) mod app;
 pub(super) mod channel_change;
+pub(super) mod command;
+pub(super) mod command_output;
 pub(super) mod condemned;
 pub(super) mod join_token;
+pub(super) mod leadership;
 pub(super) mod node;
 pub(super) mod placement;
 pub(super) mod player;

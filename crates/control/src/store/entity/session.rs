@@ -50,6 +50,8 @@ pub struct Model {
     pub tenant: Option<String>,
     /// What each site said when it was placed or refused, as JSON.
     pub explanation: Option<String>,
+    /// Starts beyond the first one that somebody asked for; the others were losses.
+    pub asked_starts: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -6,10 +6,11 @@ pub(crate) mod database;
 pub(crate) mod node;
 
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use control::{DatabaseSettings, Running, Settings, serve};
+use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -107,9 +108,14 @@ impl Plane {
     }
 
     pub(crate) async fn start_in(dir: Home, settings: Settings) -> Self {
+        Self::start_beside(dir, settings, |_| ()).await
+    }
+
+    /// Beside a node that is so from its first word on.
+    pub(crate) async fn start_beside(dir: Home, settings: Settings, node: impl FnOnce(&mut node::Script)) -> Self {
         log_to_tests();
-        let (link, node) = api::node::in_process();
-        let node = ScriptedNode::spawn(node);
+        let (link, end) = api::node::in_process();
+        let node = ScriptedNode::spawn(end, node);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { stopped.await.unwrap_or_default() };
         let running = serve(settings.clone(), Some(link), shutdown).await.unwrap();
@@ -117,6 +123,11 @@ impl Plane {
         let plane = Self { client, node, dir, settings, running: Some((running, stop)) };
         until("the node has reported", async || plane.client.get("/healthz").await.json()["status"] == "ok").await;
         plane
+    }
+
+    /// What it counts.
+    pub(crate) fn metrics(&self) -> Arc<Registry> {
+        self.running.as_ref().unwrap().0.metrics()
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -219,10 +230,10 @@ impl Plane {
 
     /// Stops it as the operator would; how long that took.
     pub(crate) async fn stop(mut self) -> (Home, Settings, Duration) {
-        let (running, stop) = self.running.take().unwrap();
+        let (mut running, stop) = self.running.take().unwrap();
         let started = Instant::now();
         stop.send(()).unwrap();
-        tokio::time::timeout(PATIENCE, running.stopped()).await.unwrap();
+        tokio::time::timeout(PATIENCE, running.stopped()).await.unwrap().unwrap();
         (self.dir, self.settings, started.elapsed())
     }
 }

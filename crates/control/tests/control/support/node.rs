@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use api::id::{InstanceId, NodeId};
+use api::command::{CommandOutput, OutputKind};
+use api::id::{CommandId, InstanceId, NodeId};
 use api::node::{
-    Capacity, DesiredInstance, FromNode, InstanceState, NodeEnd, NodeRefusal, ObservedInstance, ObservedNode,
-    ObservedReplica, OfferFailure, PlayerPresence, ToNode,
+    Capacity, CommandOutcome, CommandProgress, CommandTask, DesiredCommand, DesiredInstance, FromNode, InstanceState,
+    NodeEnd, NodeRefusal, ObservedCommand, ObservedInstance, ObservedNode, ObservedReplica, OfferFailure, PART_BYTES,
+    Part, PlayerPresence, ToNode,
 };
 use api::session::EndReason;
 use api::streamer::StreamStatistics;
@@ -36,6 +38,14 @@ pub(crate) struct Script {
     pub(crate) gone: bool,
     /// Releases on its site.
     pub(crate) replicas: Vec<ObservedReplica>,
+    /// What was asked last.
+    pub(crate) asked: Vec<DesiredCommand>,
+    /// How often each command was begun.
+    pub(crate) begun: BTreeMap<CommandId, u32>,
+    /// How far commands are, and what they brought.
+    pub(crate) commands: BTreeMap<CommandId, (CommandProgress, Vec<u8>)>,
+    /// Commands stay at work.
+    pub(crate) slow: bool,
 }
 
 #[derive(Clone)]
@@ -45,8 +55,8 @@ pub(crate) struct ScriptedNode {
 }
 
 impl ScriptedNode {
-    pub(crate) fn spawn(end: NodeEnd) -> Self {
-        let script = Script {
+    pub(crate) fn spawn(end: NodeEnd, change: impl FnOnce(&mut Script)) -> Self {
+        let mut script = Script {
             capacity: Capacity { sessions: 100, pixels_per_second: u64::MAX },
             refuses: None,
             instances: BTreeMap::new(),
@@ -58,7 +68,12 @@ impl ScriptedNode {
             stubborn: false,
             gone: false,
             replicas: Vec::new(),
+            asked: Vec::new(),
+            begun: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            slow: false,
         };
+        change(&mut script);
         let node = Self { script: Arc::new(Mutex::new(script)), changed: Arc::new(Notify::new()) };
         node.changed.notify_one();
         tokio::spawn(run(end, node.clone()));
@@ -102,6 +117,7 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
             message = end.from_control.recv() => match message {
                 Some(ToNode::Desired(desired)) => {
                     obey(&mut node.script.lock().unwrap(), desired.instances);
+                    do_commands(&mut node.script.lock().unwrap(), desired.commands);
                     node.changed.notify_one();
                 }
                 Some(ToNode::Offer { request, instance, epoch, sdp }) => {
@@ -113,6 +129,14 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                     if let Some(outcome) = outcome {
                         end.to_control.send(FromNode::Answer { request, outcome }).await.unwrap_or_default();
                     }
+                }
+                Some(ToNode::Fetch { request, command, offset }) => {
+                    let part = node.read(|script| {
+                        let output = &script.commands.get(&command)?.1;
+                        let rest = output.get(usize::try_from(offset).ok()?..)?;
+                        (!rest.is_empty()).then(|| Part(rest[..rest.len().min(PART_BYTES)].to_vec()))
+                    });
+                    end.to_control.send(FromNode::Part { request, part }).await.unwrap_or_default();
                 }
                 // This node knows no other one.
                 Some(ToNode::Probe { .. }) => {}
@@ -128,6 +152,7 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                     refuses: script.refuses.clone(),
                     instances: script.instances.values().cloned().collect(),
                     replicas: script.replicas.clone(),
+                    commands: observed_commands(script),
                     witness: None,
                 });
                 // A control plane that stopped wants no report.
@@ -135,6 +160,38 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
             }
         }
     }
+}
+
+fn observed_commands(script: &Script) -> Vec<ObservedCommand> {
+    let commands = script.commands.iter();
+    commands.map(|(command, (progress, _))| ObservedCommand { command: *command, progress: progress.clone() }).collect()
+}
+
+/// Commands end at once with what they asked, unless a test says otherwise.
+fn do_commands(script: &mut Script, desired: Vec<DesiredCommand>) {
+    script.commands.retain(|id, _| desired.iter().any(|wish| wish.command == *id));
+    for wish in &desired {
+        if script.commands.contains_key(&wish.command) {
+            continue;
+        }
+        *script.begun.entry(wish.command).or_default() += 1;
+        let (kind, bytes) = match &wish.task {
+            CommandTask::Exec { script, .. } => {
+                (OutputKind::Text, script.repeat((110_000 / script.len()).max(1)).into_bytes())
+            }
+            CommandTask::Logs { .. } => (OutputKind::Text, b"no utf-8: \xff\xfe\n".to_vec()),
+            CommandTask::Screenshot {} => (OutputKind::Png, super::PIXEL.to_vec()),
+        };
+        let progress = if script.slow {
+            CommandProgress::Running {}
+        } else {
+            let exit = matches!(wish.task, CommandTask::Exec { .. }).then_some(3);
+            let output = Some(CommandOutput { kind, bytes: bytes.len() as u64, cut_bytes: 0 });
+            CommandProgress::Ended { outcome: CommandOutcome::Done { exit }, output, duration_ms: 5 }
+        };
+        script.commands.insert(wish.command, (progress, bytes));
+    }
+    script.asked = desired;
 }
 
 fn answer(sdp: &str) -> Result<String, OfferFailure> {
@@ -149,7 +206,13 @@ fn obey(script: &mut Script, desired: Vec<DesiredInstance>) {
     let running = desired.iter().filter(|wish| wish.stop.is_none());
     script.most_desired = script.most_desired.max(running.clone().count());
     script.most_pixels = script.most_pixels.max(running.map(|wish| wish.spec.pixels_per_second()).sum());
-    script.instances.retain(|id, _| desired.iter().any(|wish| wish.instance == *id));
+    // What ended and is desired anew begins anew.
+    let is_wanted = |id: &InstanceId, instance: &ObservedInstance| {
+        let wish = desired.iter().find(|wish| wish.instance == *id);
+        let is_over = matches!(instance.state, InstanceState::Ended { .. });
+        wish.is_some_and(|wish| wish.epoch == instance.epoch || !is_over)
+    };
+    script.instances.retain(|id, instance| is_wanted(id, instance));
     for wish in &desired {
         let instance = script.instances.entry(wish.instance).or_insert_with(|| ObservedInstance {
             instance: wish.instance,

@@ -1,0 +1,185 @@
+//! Changes of many sessions in one transaction: each is read, asked what it shall become, and written, or left as it is.
+//!
+//! One transaction, because its commit costs more than all of its rows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use api::id::{NodeId, SessionId};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, OnConflict};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, Iterable, QueryFilter, QueryOrder, QuerySelect,
+};
+use tracing::error;
+
+use super::entity::node;
+use super::entity::session::{Column, Entity};
+use super::session::{SessionRecord, from_row, live, to_row};
+use super::{Store, StoreError};
+
+/// Most sessions of one transaction. More hold their rows for longer, and a database takes only so many values in a statement.
+const MOST_AT_ONCE: usize = 100;
+
+/// What a session becomes, given its row; `None` when it stays as it is.
+pub(crate) type Next<'a> = Box<dyn FnOnce(&SessionRecord) -> Option<SessionRecord> + Send + 'a>;
+
+/// A change of one session.
+pub(crate) struct Step<'a> {
+    pub(crate) id: SessionId,
+    /// It takes a place on this node, if the node has one: whoever decided may have been wrong, or may not be the one who decides any more.
+    pub(crate) on: Option<NodeId>,
+    pub(crate) next: Next<'a>,
+}
+
+impl fmt::Debug for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step").field("id", &self.id).field("on", &self.on).finish_non_exhaustive()
+    }
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stepped {
+    /// It was written.
+    Yes(SessionRecord),
+    /// There was nothing to change.
+    No(SessionRecord),
+    /// There is no such session.
+    Missing,
+    /// The node has no such room, as the database sees it.
+    Full,
+    /// The database failed: it was not written, or nobody knows.
+    Failed,
+}
+
+impl Store {
+    /// Takes all these steps; says of each what became of it, in their order. One session is in it once. It fails as long as nothing is
+    /// written; after that, what the database did not take has [`Stepped::Failed`].
+    pub(crate) async fn apply(&self, steps: Vec<Step<'_>>) -> Result<Vec<Stepped>, StoreError> {
+        let mut done = Vec::with_capacity(steps.len());
+        let mut steps = steps.into_iter().peekable();
+        while steps.peek().is_some() {
+            let part: Vec<Step<'_>> = steps.by_ref().take(MOST_AT_ONCE).collect();
+            let count = part.len();
+            match self.apply_part(part).await {
+                Ok(stepped) => done.extend(stepped),
+                Err(error) if done.is_empty() => return Err(error),
+                Err(error) => {
+                    error!(error = &error as &dyn std::error::Error, "some sessions could not be changed");
+                    done.extend(std::iter::repeat_n(Stepped::Failed, count + steps.len()));
+                    return Ok(done);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn apply_part(&self, steps: Vec<Step<'_>>) -> Result<Vec<Stepped>, StoreError> {
+        let nodes: Vec<String> = steps.iter().filter_map(|step| step.on).map(|node| node.to_string()).collect();
+        // Of rows, because many sessions change at once. Nothing that serial transactions decide by is undone by it: a session that has
+        // ended stays so, and a row's player, app and release are those that were read under the lock.
+        let transaction = if nodes.is_empty() { self.write.begin_row().await? } else { self.begin().await? };
+        self.check_term(&transaction).await?;
+        let mut rooms = if nodes.is_empty() { Rooms::default() } else { Rooms::read(&transaction, nodes).await? };
+        let ids = steps.iter().map(|step| step.id.to_string());
+        // In the order of their ids, so that two transactions never wait for one another.
+        let locked = Entity::find().filter(Column::Id.is_in(ids)).order_by_asc(Column::Id).lock_exclusive();
+        let mut rows = BTreeMap::new();
+        for row in locked.all(&transaction).await? {
+            let record = from_row(row)?;
+            rows.insert(record.id, record);
+        }
+        let (mut done, mut models) = (Vec::with_capacity(steps.len()), Vec::new());
+        for Step { id, on, next } in steps {
+            let Some(old) = rows.remove(&id) else {
+                done.push(Stepped::Missing);
+                continue;
+            };
+            let Some(mut new) = next(&old) else {
+                done.push(Stepped::No(old));
+                continue;
+            };
+            if let Some(node) = on
+                && !rooms.take(node, &old, &new)
+            {
+                done.push(Stepped::Full);
+                continue;
+            }
+            new.revision = old.revision + 1;
+            models.push(to_row(&new).into_active_model());
+            done.push(Stepped::Yes(new));
+        }
+        if models.is_empty() {
+            transaction.rollback().await?;
+        } else {
+            let all_else = Column::iter().filter(|column| !matches!(column, Column::Id));
+            let replace = OnConflict::column(Column::Id).update_columns(all_else).to_owned();
+            Entity::insert_many(models).on_conflict(replace).exec_without_returning(&transaction).await?;
+            let uncertain = self.live.uncertain();
+            transaction.commit().await?;
+            uncertain.settle();
+        }
+        for stepped in &done {
+            match stepped {
+                Stepped::Yes(record) => self.live.note(record),
+                Stepped::No(record) => self.live.find(record),
+                Stepped::Missing => self.live.doubt(),
+                Stepped::Full | Stepped::Failed => {}
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// What nodes hold, and what of it is taken, as the database sees it.
+#[derive(Debug, Default)]
+struct Rooms(BTreeMap<String, Room>);
+
+#[derive(Debug)]
+struct Room {
+    sessions: i64,
+    pixels_per_second: i64,
+}
+
+impl Rooms {
+    async fn read(connection: &impl ConnectionTrait, nodes: Vec<String>) -> Result<Self, StoreError> {
+        let mut rooms = BTreeMap::new();
+        for node in node::Entity::find().filter(node::Column::Id.is_in(nodes.clone())).all(connection).await? {
+            let room = Room { sessions: node.sessions, pixels_per_second: node.pixels_per_second };
+            rooms.insert(node.id, room);
+        }
+        let pixels = Func::coalesce([Expr::col(Column::PixelsPerSecond).sum().cast_as("bigint"), Expr::val(0_i64)]);
+        let used: Vec<(Option<String>, i64, i64)> = Entity::find()
+            .select_only()
+            .column(Column::Node)
+            .column_as(Column::Id.count(), "sessions")
+            .column_as(Expr::from(pixels), "pixels_per_second")
+            .filter(Column::Node.is_in(nodes).and(live()))
+            .group_by(Column::Node)
+            .into_tuple()
+            .all(connection)
+            .await?;
+        for (node, sessions, pixels) in used {
+            if let Some(room) = node.and_then(|node| rooms.get_mut(&node)) {
+                room.sessions -= sessions;
+                room.pixels_per_second = room.pixels_per_second.saturating_sub(pixels);
+            }
+        }
+        Ok(Self(rooms))
+    }
+
+    /// Takes a place for the session, unless it has this one already.
+    fn take(&mut self, on: NodeId, old: &SessionRecord, new: &SessionRecord) -> bool {
+        let Some(room) = self.0.get_mut(&on.to_string()) else { return false };
+        if old.node == Some(on) && !old.state.is_ended() {
+            return true;
+        }
+        let pixels = i64::try_from(new.spec.pixels_per_second()).unwrap_or(i64::MAX);
+        let has_room = room.sessions >= 1 && room.pixels_per_second >= pixels;
+        if has_room {
+            room.sessions -= 1;
+            room.pixels_per_second -= pixels;
+        }
+        has_room
+    }
+}
