@@ -7,6 +7,7 @@
 
 mod numbers;
 mod view;
+mod warm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use scheduler::{
 };
 
 use self::numbers::{Numbers, Sessions, grant};
+use self::warm::Warm;
 use crate::coordinator::fleet::{NodeView, Nodes, replica_at};
 use crate::store::SessionRecord;
 
@@ -41,6 +43,10 @@ pub(crate) enum Act {
     Offer { session: SessionId, node: NodeId, until: UtcTime, why: Vec<SiteVerdict> },
     /// The place is its.
     Reserve { session: SessionId, node: NodeId, why: Vec<SiteVerdict> },
+    /// The place of a warm instance is its, and the instance.
+    Claim { session: SessionId, node: NodeId, warm: SessionId, why: Vec<SiteVerdict> },
+    /// A warm instance is given up: somebody who plays needs its place.
+    GiveUp { session: SessionId },
     /// It gets none.
     End { session: SessionId, reason: EndReason, why: Vec<SiteVerdict> },
 }
@@ -111,6 +117,7 @@ pub(crate) struct Dispatcher {
     epochs: BTreeMap<SessionId, u32>,
     /// Rows that want a place.
     waits: BTreeSet<SessionId>,
+    warm: Warm,
     /// What was told, so that only changes are told.
     told_nodes: BTreeMap<NodeId, (Capacity, NodeState)>,
     told_replicas: BTreeMap<NodeId, Vec<ObservedReplica>>,
@@ -133,6 +140,7 @@ impl Dispatcher {
             sessions: Sessions::default(),
             epochs: BTreeMap::new(),
             waits: BTreeSet::new(),
+            warm: Warm::default(),
             told_nodes: BTreeMap::new(),
             told_replicas: BTreeMap::new(),
             told_grants: BTreeMap::new(),
@@ -182,6 +190,8 @@ impl Dispatcher {
         for id in gone {
             self.epochs.remove(&id);
             self.waits.remove(&id);
+            self.warm.forget(id);
+            self.warm.settle(id);
             if let Some(session) = self.sessions.forget(id) {
                 self.scheduler.end(now, session);
             }
@@ -191,7 +201,9 @@ impl Dispatcher {
                 self.waits.insert(record.id);
             } else {
                 self.waits.remove(&record.id);
+                self.warm.settle(record.id);
             }
+            self.warm.see(record, || (shown.played)(record));
         }
     }
 
@@ -246,7 +258,7 @@ impl Dispatcher {
     fn number(&mut self, now: Duration, shown: &Shown<'_>) -> BTreeSet<ReleaseId> {
         let (mut new_releases, mut has_new_tenant) = (BTreeSet::new(), false);
         for record in shown.live().filter(|record| !self.epochs.contains_key(&record.id)) {
-            has_new_tenant |= self.tenants.of(&record.tenant).1;
+            has_new_tenant |= self.tenants.of(&quota_of(record).to_owned()).1;
             let played = (shown.played)(record);
             let (release, is_new) = self.releases.of(&release_name(record, &played));
             let release = ReleaseId(small(release));
@@ -300,6 +312,8 @@ impl Dispatcher {
     fn adopt(&mut self, now: Duration, shown: &Shown<'_>) {
         for record in shown.live() {
             match (record.node.and_then(|id| self.nodes.known(&id)), record.state) {
+                // Its place is another's already.
+                (Some(_), _) if self.warm.is_claimed(record.id) => {}
                 (Some(node), state) if !self.knows(record) => {
                     let offered_until = match state {
                         SessionState::Offered { until } => Some(self.time(until)),
@@ -341,12 +355,43 @@ impl Dispatcher {
                 continue;
             }
             let (session, request) = self.request(record, shown);
-            if let Decision::Refused { why, .. } = self.scheduler.ask(now, session, request) {
-                let why = self.verdicts(&why);
-                refused.push(Act::End { session: record.id, reason: EndReason::NoPlace, why });
+            if self.take_over(now, record, session, &request, shown) {
+                continue;
+            }
+            match self.scheduler.ask(now, session, request) {
+                Decision::Placed { .. } => {}
+                Decision::Waits { .. } if record.pool.is_none() => {}
+                Decision::Waits { why, .. } | Decision::Refused { why, .. } => {
+                    // A warm instance waits for nothing: somebody who plays would wait behind it.
+                    self.scheduler.end(now, session);
+                    let why = self.verdicts(&why);
+                    refused.push(Act::End { session: record.id, reason: EndReason::NoPlace, why });
+                }
             }
         }
         refused
+    }
+
+    /// Gives a session a warm instance, where there is one that would do.
+    fn take_over(
+        &mut self,
+        now: Duration,
+        record: &SessionRecord,
+        session: scheduler::SessionId,
+        request: &Request,
+        shown: &Shown<'_>,
+    ) -> bool {
+        if record.pool.is_some() {
+            return false;
+        }
+        let warm = self.warm.for_session(record, &(shown.played)(record));
+        let numbers: Vec<_> = warm.iter().filter_map(|id| self.session(*id)).collect();
+        let Some(taken) = self.scheduler.take_over(now, session, request, &numbers) else { return false };
+        if let Some(of) = self.sessions.id(taken.of) {
+            self.warm.forget(of);
+            self.warm.claim(record.id, of);
+        }
+        true
     }
 
     /// The number of a session, and what it asks for. Notes that the scheduler knows it.
@@ -354,7 +399,7 @@ impl Dispatcher {
         let session = self.sessions.of(record.id);
         self.epochs.insert(record.id, record.epoch);
         let played = (shown.played)(record);
-        let (tenant, _) = self.tenants.of(&record.tenant);
+        let (tenant, _) = self.tenants.of(&quota_of(record).to_owned());
         let (release, _) = self.releases.of(&release_name(record, &played));
         // There is one class until apps name theirs; what nothing has is refused by every site.
         let (class, _) = self.classes.of(&api::fleet::STANDARD_CLASS.to_owned());
@@ -365,7 +410,8 @@ impl Dispatcher {
             class: class_id(class),
             resources: need(record.spec),
             priority: Priority::default(),
-            is_trial: false,
+            // It goes before anybody who plays.
+            is_trial: record.pool.is_some(),
             probes: Vec::new(),
             sites: sites.map(|site| site.into_iter().collect()),
             most_round_trip: MOST_ROUND_TRIP,
@@ -381,10 +427,13 @@ impl Dispatcher {
             let (number, lapsed) = match event {
                 Event::GaveUp { session } => (session, false),
                 Event::OfferLapsed { session } => (session, true),
-                // There are no trials yet; a placement is seen where it is compared.
-                Event::Placed { .. } | Event::Warned { .. } | Event::Reprieved { .. } | Event::MustEnd { .. } => {
+                // The only trials yet are warm instances, and nobody has to be warned there.
+                Event::Warned { session, .. } | Event::MustEnd { session } => {
+                    acts.extend(self.sessions.id(session).map(|session| Act::GiveUp { session }));
                     continue;
                 }
+                // A placement is seen where it is compared.
+                Event::Placed { .. } | Event::Reprieved { .. } => continue,
             };
             let Some(id) = self.sessions.id(number) else { continue };
             self.epochs.remove(&id);
@@ -436,6 +485,10 @@ impl Dispatcher {
         let Some(id) = self.nodes.name(node.0 as usize).copied() else { return };
         let why = self.chosen(node);
         let session_id = record.id;
+        if let Some(warm) = self.warm.claimed_by(session_id) {
+            said.acts.push(Act::Claim { session: session_id, node: id, warm, why });
+            return;
+        }
         match (self.scheduler.offered_until(session), record.state) {
             (Some(until), SessionState::Requested | SessionState::Queued { .. }) => {
                 let until = self.began.plus(until);
@@ -479,6 +532,11 @@ fn resources(capacity: Capacity) -> Resources {
 fn need(spec: StreamSpec) -> Resources {
     let encoder_kpixels = u32::try_from(spec.pixels_per_second().div_ceil(1000)).unwrap_or(u32::MAX);
     Resources { sessions: 1, encoder_kpixels, ..Resources::default() }
+}
+
+/// Whose quota it uses: warm instances use nobody's, and no tenant has this name.
+fn quota_of(record: &SessionRecord) -> &str {
+    if record.pool.is_some() { "" } else { &record.tenant }
 }
 
 fn release_name(record: &SessionRecord, played: &Played) -> String {

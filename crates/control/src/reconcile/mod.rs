@@ -6,6 +6,7 @@
 pub(crate) mod command;
 pub(crate) mod desired;
 mod pass;
+mod pool;
 pub(crate) mod session;
 
 use std::sync::Arc;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::fleet::{Duty, Health, TenantGrant};
-use api::id::{NodeId, SessionId};
+use api::id::{InstanceId, NodeId, SessionId};
 use api::node::{InstanceState, ObservedInstance};
 use api::rest::{SessionStatistics, SiteVerdict};
-use api::session::{Party, SessionState};
+use api::session::{EndReason, Party, SessionState};
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use super::announce;
+use super::pool::Keeper;
 use super::session::{self, Evidence, Rules};
 use crate::app::catalogue::Source;
 use crate::app::releases::LOCAL_SITE;
@@ -21,7 +23,7 @@ use crate::app::{Plane, now};
 use crate::coordinator::fleet::{NodeView, Nodes};
 use crate::dispatch::{Act, Dispatcher, Played, Shown, Touched};
 use crate::metrics::{Decision, SaveStep};
-use crate::store::{SessionRecord, Step, Stepped, StoreError};
+use crate::store::{SessionRecord, Step, Stepped, StoreError, Takes};
 
 /// How long a save may take after the game's end: longer than the node tries, so that the node's word counts.
 const ARCHIVE_LIMIT: Duration = Duration::from_secs(90);
@@ -43,6 +45,7 @@ pub(super) struct Reconciler {
     dispatcher: Dispatcher,
     nodes: Nodes,
     grants: BTreeMap<String, TenantGrant>,
+    pools: Keeper,
     /// Everything is looked at next.
     is_whole: bool,
     /// Nodes whose sessions are to be looked at, because they changed during the last look.
@@ -73,6 +76,7 @@ impl Reconciler {
             dispatcher: Dispatcher::new(now(), plane.settings.limits.offer),
             nodes: Nodes::new(),
             grants: BTreeMap::new(),
+            pools: Keeper::default(),
             is_whole: true,
             unseen: BTreeSet::new(),
             is_behind: false,
@@ -111,11 +115,13 @@ impl Reconciler {
         if self.is_whole {
             self.nodes = plane.coordinator.fleet.nodes();
             self.grants = plane.store.grants().await?;
+            self.pools.set(plane.store.pools().await?);
             note_capacities(plane, self.nodes.values()).await?;
         } else {
             note_capacities(plane, due.nodes.iter().filter_map(|id| self.nodes.get(id))).await?;
         }
         self.look(plane, &due).await?;
+        self.pools.look(plane, &self.nodes).await?;
         due.written.append(&mut plane.store.live.take_changed());
         // Who asked meanwhile is to be placed by what nodes say now; their sessions are looked at next.
         let newer = plane.coordinator.fleet.take_changed();
@@ -167,7 +173,7 @@ impl Reconciler {
             if session::next(&record, &evidence, &rules).is_some() {
                 // What was decided on a copy is decided again on the row itself: it may have changed meanwhile.
                 let next = move |row: &SessionRecord| session::next(row, &evidence, &rules);
-                steps.push(Step { id: record.id, on: None, next: Box::new(next) });
+                steps.push(Step::new(record.id, next));
                 instances.push((record.node, instance));
             }
         }
@@ -202,6 +208,7 @@ impl Reconciler {
             self.told_waits_at = Instant::now();
         }
         let only = plane.settings.embedded.map(|_| LOCAL_SITE.to_owned());
+        let pools = &self.pools;
         let said = self.dispatcher.look(&Shown {
             now: now(),
             touched: &touched,
@@ -210,15 +217,19 @@ impl Reconciler {
             nodes: &self.nodes,
             changed_nodes: &due.nodes,
             grants: &self.grants,
-            played: &|record| played(plane, record, only.as_ref()),
+            played: &|record| at_pool(played(plane, record, only.as_ref()), record, pools),
             patience: plane.settings.limits.patience,
             tells_waits,
         });
         for (session, place) in said.waits {
             plane.coordinator.publish_queue(session, place);
         }
+        let mut claims = BTreeSet::new();
         for act in &said.acts {
             plane.observer.metrics.decided(decision(act));
+            if let Act::Claim { session, .. } = act {
+                claims.insert(*session);
+            }
         }
         let steps: Vec<Step<'_>> = said.acts.into_iter().map(|act| step(plane, act)).collect();
         let asked: Vec<(SessionId, Option<NodeId>)> = steps.iter().map(|step| (step.id, step.on)).collect();
@@ -227,6 +238,13 @@ impl Reconciler {
                 Stepped::Yes(record) => {
                     self.refused.remove(&session);
                     announce(plane, &record);
+                    if claims.contains(&session)
+                        && let Some(node) = record.node
+                    {
+                        // The instance has to hear whose it is, whatever state that is in.
+                        plane.coordinator.fleet.want(node);
+                        info!(%session, instance = %record.instance, "place decided where an instance was kept warm");
+                    }
                 }
                 Stepped::No(_) | Stepped::Missing => {}
                 Stepped::Failed => self.is_behind = true,
@@ -270,13 +288,15 @@ fn evidence<'a>(
     may_recover: bool,
 ) -> Evidence<'a> {
     let health = node.map_or(Health::Lost, |node| node.health);
+    let is_warm = record.pool.is_some();
     Evidence {
         node_gone: health == Health::Lost,
         node_seen: health == Health::Alive,
         node_drained: node.is_some_and(|node| node.record.duty == Duty::Draining),
-        may_recover,
+        // A warm instance is not moved: another one is started.
+        may_recover: may_recover && !is_warm,
         instance,
-        link_absent: plane.coordinator.link_absent(record.id),
+        link_absent: plane.coordinator.link_absent(record.id).filter(|_| !is_warm),
         now: now(),
     }
 }
@@ -301,11 +321,22 @@ fn played(plane: &Plane, record: &SessionRecord, only: Option<&String>) -> Playe
     }
 }
 
+/// What is played there: a warm instance at its pool's site alone.
+fn at_pool(played: Played, record: &SessionRecord, pools: &Keeper) -> Played {
+    let Some(pool) = record.pool else { return played };
+    let is_there = |site: &str| played.site.as_ref().is_none_or(|only| only == site);
+    // Of a pool that is gone, or where the package is not: nowhere.
+    let site = pools.site(pool).filter(|site| is_there(site)).unwrap_or_default();
+    Played { site: Some(site.to_owned()), ..played }
+}
+
 fn decision(act: &Act) -> Decision {
     match act {
         Act::Queue { .. } => Decision::Queue,
         Act::Offer { .. } => Decision::Offer,
         Act::Reserve { .. } => Decision::Reserve,
+        Act::Claim { .. } => Decision::Claim,
+        Act::GiveUp { .. } => Decision::GiveUp,
         Act::End { .. } => Decision::End,
     }
 }
@@ -315,23 +346,36 @@ fn step(plane: &Plane, act: Act) -> Step<'_> {
     let length = plane.settings.limits.session_length;
     match act {
         Act::Queue { session, cause } => {
-            Step { id: session, on: None, next: Box::new(move |row| session::queued(row, cause, now())) }
+            Step::new(session, move |row: &SessionRecord| session::queued(row, cause, now()))
         }
         Act::End { session, reason, why } => {
             let next = move |row: &SessionRecord| session::ended(row, reason, now()).map(|new| explained(new, why));
-            Step { id: session, on: None, next: Box::new(next) }
+            Step::new(session, next)
         }
         Act::Offer { session, node, until, why } => {
             let offered = move |row: &SessionRecord| session::offered(row, node, until, now());
             let next = move |row: &SessionRecord| offered(row).map(|new| explained(new, why));
-            Step { id: session, on: Some(node), next: Box::new(next) }
+            Step { on: Some(node), ..Step::new(session, next) }
         }
-        Act::Reserve { session, node, why } => {
-            let reserved = move |row: &SessionRecord| session::reserved(row, node, length, now());
-            let next = move |row: &SessionRecord| reserved(row).map(|new| explained(new, why));
-            Step { id: session, on: Some(node), next: Box::new(next) }
+        Act::Reserve { session, node, why } => reserve(session, node, why, length),
+        Act::Claim { session, node, warm, why } => {
+            let timeout = plane.settings.limits.connect_timeout;
+            let spare = InstanceId::from_uuid(Uuid::now_v7());
+            let join =
+                move |new: &SessionRecord, warm: &SessionRecord| session::claimed(new, warm, timeout, spare, now());
+            let takes = Takes { from: warm, join: Box::new(join) };
+            Step { takes: Some(takes), ..reserve(session, node, why, length) }
+        }
+        Act::GiveUp { session } => {
+            Step::new(session, |row: &SessionRecord| session::stopped(row, EndReason::Unused, now()))
         }
     }
+}
+
+fn reserve<'a>(session: SessionId, node: NodeId, why: Vec<SiteVerdict>, length: Duration) -> Step<'a> {
+    let reserved = move |row: &SessionRecord| session::reserved(row, node, length, now());
+    let next = move |row: &SessionRecord| reserved(row).map(|new| explained(new, why));
+    Step { on: Some(node), ..Step::new(session, next) }
 }
 
 fn explained(record: SessionRecord, why: Vec<SiteVerdict>) -> SessionRecord {

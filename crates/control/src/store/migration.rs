@@ -5,6 +5,7 @@ mod content;
 mod fleet;
 mod keeping;
 mod leadership;
+mod pool;
 
 use sea_orm_migration::prelude::*;
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(fleet::CreateFleet),
             Box::new(command::CreateCommand),
             Box::new(leadership::CreateLeadership),
+            Box::new(pool::CreatePool),
         ]
     }
 }

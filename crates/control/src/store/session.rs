@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use api::clock::UtcTime;
-use api::id::{InstanceId, NodeId, PlayerId, SessionId};
+use api::id::{InstanceId, NodeId, PlayerId, PoolId, SessionId};
 use api::manifest::AppName;
 use api::rest::{Session, SiteVerdict};
 use api::session::{EndReason, PrepareStage, SessionState, WaitCause};
@@ -55,6 +55,8 @@ pub(crate) struct SessionRecord {
     pub(crate) explanation: Option<Vec<SiteVerdict>>,
     /// Starts beyond the first one that somebody asked for; the others were losses.
     pub(crate) asked_starts: u32,
+    /// Of a warm instance, which nobody plays: whose it is.
+    pub(crate) pool: Option<PoolId>,
 }
 
 impl SessionRecord {
@@ -101,7 +103,7 @@ impl Store {
         id: SessionId,
         next: impl FnOnce(&SessionRecord) -> Option<SessionRecord> + Send,
     ) -> Result<Changed, StoreError> {
-        let stepped = self.apply(vec![Step { id, on: None, next: Box::new(next) }]).await?;
+        let stepped = self.apply(vec![Step::new(id, next)]).await?;
         Ok(match stepped.into_iter().next() {
             Some(Stepped::Yes(record)) => Changed::Yes(record),
             Some(Stepped::No(record)) => Changed::No(record),
@@ -138,9 +140,9 @@ impl Store {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// The newest sessions of a tenant, or of all, newest first.
+    /// The newest sessions of a tenant's players, or of all, newest first.
     pub(crate) async fn newest_sessions(&self, tenant: Option<&str>) -> Result<Vec<SessionRecord>, StoreError> {
-        let mut sessions = Entity::find();
+        let mut sessions = Entity::find().filter(Column::Pool.is_null());
         if let Some(tenant) = tenant {
             sessions = sessions.filter(Column::Tenant.eq(tenant));
         }
@@ -244,6 +246,7 @@ pub(super) fn to_row(record: &SessionRecord) -> Model {
         tenant: Some(record.tenant.clone()),
         explanation: record.explanation.as_ref().and_then(|sites| serde_json::to_string(sites).ok()),
         asked_starts: small(record.asked_starts),
+        pool: record.pool.map(|id| id.to_string()),
     }
 }
 
@@ -292,6 +295,7 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
             .map(|text| serde_json::from_str(text).map_err(|_not_ours| "explanation"))
             .transpose()?,
         asked_starts: read(row.asked_starts.try_into().ok(), "asked_starts")?,
+        pool: id(row.pool.as_deref(), "pool")?,
     })
 }
 

@@ -36,7 +36,7 @@ const QUIET: Evidence<'static> = Evidence {
 };
 
 /// A session claimed at 0, in this state since 0, that ends at 10000 s.
-fn record(state: SessionState, observed: bool) -> SessionRecord {
+pub(super) fn record(state: SessionState, observed: bool) -> SessionRecord {
     SessionRecord {
         id: SessionId::from_uuid(Uuid::from_u128(1)),
         instance: InstanceId::from_uuid(Uuid::from_u128(2)),
@@ -61,6 +61,7 @@ fn record(state: SessionState, observed: bool) -> SessionRecord {
         tenant: "operator".to_owned(),
         explanation: None,
         asked_starts: 0,
+        pool: None,
     }
 }
 

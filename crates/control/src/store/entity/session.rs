@@ -52,6 +52,8 @@ pub struct Model {
     pub explanation: Option<String>,
     /// Starts beyond the first one that somebody asked for; the others were losses.
     pub asked_starts: i32,
+    /// Whose warm instance it is, until somebody has it; null of players' sessions.
+    pub pool: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
