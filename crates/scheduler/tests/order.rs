@@ -477,7 +477,7 @@ fn a_warm_instance_is_taken_over_where_that_is_best() {
     let mut scheduler = fleet(&[2, 2], &[grant(9, 0, 1), grant(9, 9, 1), grant(1, 0, 1)]);
     let warm = |site| Request { is_trial: true, sites: Some(vec![SiteId(site)]), ..request(0) };
     assert!(is_placed(&mut scheduler, 1, warm(1)) && is_placed(&mut scheduler, 2, warm(1)));
-    let mut take = |scheduler: &mut Scheduler, session, request: &Request| {
+    let take = |scheduler: &mut Scheduler, session, request: &Request| {
         let taken = scheduler.take_over(NOW, SessionId(session), request, &[SessionId(1), SessionId(2)]);
         check(scheduler);
         taken.map(|taken| (taken.of.0, taken.node))

@@ -14,6 +14,7 @@ mod link;
 mod observed;
 mod origins;
 mod players;
+mod pools;
 mod queue;
 mod restart;
 mod saves;
