@@ -81,12 +81,8 @@ async fn a_full_machine_gives_what_nobody_plays_to_who_plays() {
     assert_eq!(pool(&operator).await["ready"], 2);
     // Of another one: one makes room.
     let (other, other_token) = plane.create_of("bare").await;
-    let mine = plane.client.with_token(&other_token);
-    until("the other one plays", async || {
-        mine.send("POST", &format!("/v1/sessions/{other}/accept"), "").await;
-        plane.session(&other, &other_token).await["state"]["state"] == "ready"
-    })
-    .await;
+    // Nobody asks him whether he wants what he just asked for.
+    plane.until_state(&other, &other_token, "ready").await;
     assert_eq!(pool(&operator).await["ready"], 1);
     assert!(plane.node.read(|script| script.most_desired) <= 3);
     plane.client.with_token(&token).delete(&format!("/v1/sessions/{id}")).await;
