@@ -14,7 +14,6 @@ use api::node::{InProcessLink, NodeLink};
 use api::session::EndReason;
 use futures_util::future::select_all;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
@@ -177,7 +176,7 @@ pub async fn serve(
     // A second one would end the sessions of the first as those of a run before it.
     let role = store.take(Role::ControlPlane, wait).await.map_err(database)?;
     let listen = |source| ServeError::Listen { address: settings.listen, source };
-    let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+    let listener = link::listen(settings.listen).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let (front, closing) = (Front::new(settings.behind_proxy, settings.replica.clone()), Raise::new());
     let (observer, coordinator) = (Observer::new(settings.spans.clone()), Arc::new(Coordinator::new()));

@@ -83,5 +83,5 @@ pub use heard::{BEAT, CONTROL_BEAT, Heard, SUSPECT_AFTER};
 pub use identity::{Identity, IdentityError, PartsError};
 pub use join::{JoinError, join};
 pub use private::PrivateError;
-pub use server::{AcceptError, BindError, CLOSE_AFTER, Incoming, JoinRequest, LinkRequest, Listener, TlsLink};
+pub use server::{AcceptError, BindError, CLOSE_AFTER, Incoming, JoinRequest, LinkRequest, Listener, TlsLink, listen};
 pub use token::{JoinSecret, JoinToken, NoRandomness, SecretHash, TokenError};

@@ -19,7 +19,7 @@ use api::id::NodeId;
 use api::node::{FromNode, LinkClosed, NodeLink, ToNode};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -105,6 +105,22 @@ pub enum Incoming {
     Link(LinkRequest),
 }
 
+/// Connections that the kernel completes before anybody accepts them; it takes less where `net.core.somaxconn` is less. A fleet that comes back
+/// comes at once: with the usual 128 the others are told nothing for a second, or believe for ever that they are connected (SYN cookies).
+const BACKLOG: u32 = 4096;
+
+/// Listens for many who come at once; port 0 takes any.
+///
+/// # Errors
+/// The address is not this machine's, is taken, or may not be used by this user.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a start right after an end has the same port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 impl Listener {
     /// Listens; port 0 takes any.
     ///
@@ -113,7 +129,7 @@ impl Listener {
     pub async fn bind(address: SocketAddr, authority: Arc<Authority>) -> Result<Self, BindError> {
         let failed = |source| BindError::Address { address, source };
         let acceptor = TlsAcceptor::from(Arc::new(authority.server_config()?));
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = listen(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (sender, incoming) = mpsc::channel(INCOMING);
         let door = Door { acceptor, authority, lobby: Lobby::default(), incoming: sender };
