@@ -19,6 +19,7 @@ use super::admission::{Most, Refused, admit};
 use super::releases::OPERATOR_TENANT;
 use super::token::new_session_token;
 use super::{Plane, broken, no_randomness, now};
+use crate::demand::Demand;
 use crate::reconcile;
 use crate::store::{Changed, Claimed, Owner, SaveRule, SessionRecord};
 
@@ -121,6 +122,7 @@ impl Plane {
             tenant,
             explanation: None,
             asked_starts: 0,
+            demand: Demand::default(),
         };
         let saves = &package.manifest.saves;
         let saves = (saves.are_kept() && record.player_id.is_some())

@@ -13,8 +13,8 @@ use api::rest::{SessionStatistics, SiteVerdict};
 use api::session::{Party, SessionState};
 use tracing::{error, info, warn};
 
-use super::announce;
 use super::session::{self, Evidence, Rules};
+use super::{announce, learned};
 use crate::app::catalogue::Source;
 use crate::app::releases::LOCAL_SITE;
 use crate::app::{Plane, now};
@@ -132,6 +132,7 @@ impl Reconciler {
             self.counted_at = Instant::now();
             let live = plane.store.live.all();
             plane.observer.looked(&self.nodes, live.iter().map(Arc::as_ref));
+            learned::keep(plane).await;
         }
         Ok(())
     }
@@ -164,21 +165,26 @@ impl Reconciler {
             take_news(plane, &record, instance).await;
             let evidence = evidence(plane, &record, node, instance, may_recover);
             let rules = rules(plane, &record);
-            if session::next(&record, &evidence, &rules).is_some() {
+            let takes = learned::measured(plane, &record, instance);
+            let becomes = session::next(&record, &evidence, &rules);
+            if becomes.is_some() || takes.is_some() {
                 // What was decided on a copy is decided again on the row itself: it may have changed meanwhile.
-                let next = move |row: &SessionRecord| session::next(row, &evidence, &rules);
+                let next = move |row: &SessionRecord| learned::with(row, session::next(row, &evidence, &rules), takes);
                 steps.push(Step { id: record.id, on: None, next: Box::new(next) });
-                instances.push((record.node, instance));
+                instances.push((record, instance));
             }
         }
         let mut has_failed = false;
-        for (stepped, (node, instance)) in plane.store.apply(steps).await?.into_iter().zip(instances) {
+        for (stepped, (old, instance)) in plane.store.apply(steps).await?.into_iter().zip(instances) {
             has_failed |= stepped == Stepped::Failed;
             if let Stepped::Yes(new) = stepped {
+                if learned::is_all(&old, &new) {
+                    continue;
+                }
                 log_detail(&new, instance);
                 announce(plane, &new);
-                if new.node != node
-                    && let Some(node) = node
+                if new.node != old.node
+                    && let Some(node) = old.node
                 {
                     plane.coordinator.fleet.want(node);
                 }
@@ -197,6 +203,7 @@ impl Reconciler {
         } else {
             due.written.iter().map(|id| (*id, live.get(*id))).collect()
         };
+        learned::forget_ended(plane, &touched, self.is_whole);
         let tells_waits = self.told_waits_at.elapsed() >= WAITS_PERIOD;
         if tells_waits {
             self.told_waits_at = Instant::now();
@@ -211,6 +218,8 @@ impl Reconciler {
             changed_nodes: &due.nodes,
             grants: &self.grants,
             played: &|record| played(plane, record, only.as_ref()),
+            asked: &|record| learned::asked(plane, record),
+            asked_version: plane.coordinator.demands.version(),
             patience: plane.settings.limits.patience,
             tells_waits,
         });
@@ -321,14 +330,14 @@ fn step(plane: &Plane, act: Act) -> Step<'_> {
             let next = move |row: &SessionRecord| session::ended(row, reason, now()).map(|new| explained(new, why));
             Step { id: session, on: None, next: Box::new(next) }
         }
-        Act::Offer { session, node, until, why } => {
+        Act::Offer { session, node, demand, until, why } => {
             let offered = move |row: &SessionRecord| session::offered(row, node, until, now());
-            let next = move |row: &SessionRecord| offered(row).map(|new| explained(new, why));
+            let next = move |row: &SessionRecord| offered(row).map(|new| explained(new, why).placed_with(demand));
             Step { id: session, on: Some(node), next: Box::new(next) }
         }
-        Act::Reserve { session, node, why } => {
+        Act::Reserve { session, node, demand, why } => {
             let reserved = move |row: &SessionRecord| session::reserved(row, node, length, now());
-            let next = move |row: &SessionRecord| reserved(row).map(|new| explained(new, why));
+            let next = move |row: &SessionRecord| reserved(row).map(|new| explained(new, why).placed_with(demand));
             Step { id: session, on: Some(node), next: Box::new(next) }
         }
     }

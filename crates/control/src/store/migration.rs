@@ -2,6 +2,7 @@
 
 mod command;
 mod content;
+mod demand;
 mod fleet;
 mod keeping;
 mod leadership;
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(fleet::CreateFleet),
             Box::new(command::CreateCommand),
             Box::new(leadership::CreateLeadership),
+            Box::new(demand::CreateDemand),
         ]
     }
 }

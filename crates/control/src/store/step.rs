@@ -16,6 +16,7 @@ use super::entity::node;
 use super::entity::session::{Column, Entity};
 use super::session::{SessionRecord, from_row, live, to_row};
 use super::{Store, StoreError};
+use crate::demand::Demand;
 
 /// Most sessions of one transaction. More hold their rows for longer, and a database takes only so many values in a statement.
 const MOST_AT_ONCE: usize = 100;
@@ -139,30 +140,55 @@ struct Rooms(BTreeMap<String, Room>);
 struct Room {
     sessions: i64,
     pixels_per_second: i64,
+    /// Processor, memory, network; `None` where the node does not limit it.
+    amounts: [Option<i64>; 3],
+}
+
+impl Room {
+    fn of(node: &node::Model) -> Self {
+        let amounts = [node.cpu_milli, node.memory_mib, node.egress_kbps];
+        Self { sessions: node.sessions, pixels_per_second: node.pixels_per_second, amounts }
+    }
+
+    /// Without this. What is overdrawn, because a session takes more than was thought, is below nothing.
+    fn take(&mut self, sessions: i64, pixels_per_second: i64, amounts: [i64; 3]) {
+        self.sessions -= sessions;
+        self.pixels_per_second = self.pixels_per_second.saturating_sub(pixels_per_second);
+        for (left, taken) in self.amounts.iter_mut().zip(amounts) {
+            *left = left.map(|left| left.saturating_sub(taken));
+        }
+    }
+
+    fn has(&self, pixels_per_second: i64, amounts: [i64; 3]) -> bool {
+        let has_amounts = self.amounts.iter().zip(amounts).all(|(left, needed)| left.is_none_or(|left| left >= needed));
+        self.sessions >= 1 && self.pixels_per_second >= pixels_per_second && has_amounts
+    }
 }
 
 impl Rooms {
     async fn read(connection: &impl ConnectionTrait, nodes: Vec<String>) -> Result<Self, StoreError> {
         let mut rooms = BTreeMap::new();
         for node in node::Entity::find().filter(node::Column::Id.is_in(nodes.clone())).all(connection).await? {
-            let room = Room { sessions: node.sessions, pixels_per_second: node.pixels_per_second };
+            let room = Room::of(&node);
             rooms.insert(node.id, room);
         }
-        let pixels = Func::coalesce([Expr::col(Column::PixelsPerSecond).sum().cast_as("bigint"), Expr::val(0_i64)]);
-        let used: Vec<(Option<String>, i64, i64)> = Entity::find()
+        let sum = |of: Column| Expr::from(Func::coalesce([Expr::col(of).sum().cast_as("bigint"), Expr::val(0_i64)]));
+        let used: Vec<(Option<String>, i64, i64, i64, i64, i64)> = Entity::find()
             .select_only()
             .column(Column::Node)
             .column_as(Column::Id.count(), "sessions")
-            .column_as(Expr::from(pixels), "pixels_per_second")
+            .column_as(sum(Column::PixelsPerSecond), "pixels_per_second")
+            .column_as(sum(Column::CpuMilli), "cpu_milli")
+            .column_as(sum(Column::MemoryMib), "memory_mib")
+            .column_as(sum(Column::EgressKbps), "egress_kbps")
             .filter(Column::Node.is_in(nodes).and(live()))
             .group_by(Column::Node)
             .into_tuple()
             .all(connection)
             .await?;
-        for (node, sessions, pixels) in used {
+        for (node, sessions, pixels, cpu, memory, egress) in used {
             if let Some(room) = node.and_then(|node| rooms.get_mut(&node)) {
-                room.sessions -= sessions;
-                room.pixels_per_second = room.pixels_per_second.saturating_sub(pixels);
+                room.take(sessions, pixels, [cpu, memory, egress]);
             }
         }
         Ok(Self(rooms))
@@ -175,10 +201,11 @@ impl Rooms {
             return true;
         }
         let pixels = i64::try_from(new.spec.pixels_per_second()).unwrap_or(i64::MAX);
-        let has_room = room.sessions >= 1 && room.pixels_per_second >= pixels;
+        let Demand { cpu_milli, memory_mib, egress_kbps } = new.demand;
+        let amounts = [cpu_milli, memory_mib, egress_kbps].map(i64::from);
+        let has_room = room.has(pixels, amounts);
         if has_room {
-            room.sessions -= 1;
-            room.pixels_per_second -= pixels;
+            room.take(1, pixels, amounts);
         }
         has_room
     }

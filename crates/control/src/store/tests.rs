@@ -41,6 +41,7 @@ pub(super) fn record(app: &str) -> SessionRecord {
         tenant: "operator".to_owned(),
         explanation: None,
         asked_starts: 0,
+        demand: crate::demand::Demand::default(),
     }
 }
 
@@ -48,7 +49,7 @@ const NODE: NodeId = NodeId::from_uuid(Uuid::from_u128(1));
 
 /// Asks for a session, and for a place on a node that has so many.
 async fn claim(store: &Store, record: &SessionRecord, places: u32) -> bool {
-    let capacity = Capacity { sessions: places, pixels_per_second: u64::MAX };
+    let capacity = Capacity { sessions: places, pixels_per_second: u64::MAX, ..Capacity::default() };
     let (name, site, class) = ("one".to_owned(), "local".to_owned(), "standard".to_owned());
     let joined_at = UtcTime::from_unix_ms(1);
     let node = NodeRecord { id: NODE, name, site, class, duty: Duty::Active, capacity, joined_at };
