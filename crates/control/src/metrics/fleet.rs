@@ -212,10 +212,11 @@ fn encode_nodes(e: &mut DescriptorEncoder<'_>, nodes: &Nodes, counts: &Counts) -
     gauges(e, "encoder_pixels_per_second", help, each(|sum| sum.pixels, has))?;
     let help = "What sessions with a place there may need of it, in pixels a second";
     gauges(e, "encoder_used_pixels_per_second", help, each(|sum| sum.pixels, used))?;
-    let help = "Thousandths of processors that nodes sell together, of those that take any and limit it";
-    gauges(e, "processor_milli", help, each(|sum| sum.cpu_milli, has))?;
+    let processors = |from| each(|sum| sum.cpu_milli, from).map(|(labels, milli)| (labels, milli as f64 / 1000.0));
+    let help = "Processors that nodes sell together, of those that take any and limit it";
+    gauges(e, "processors", help, processors(has))?;
     let help = "What sessions with a place there take of it, as was learnt of their kind, or measured of them";
-    gauges(e, "processor_used_milli", help, each(|sum| sum.cpu_milli, used))?;
+    gauges(e, "processors_used", help, processors(used))?;
     let help = "Memory that nodes sell together, of those that take any and limit it";
     gauges(e, "memory_bytes", help, each(|sum| sum.memory_mib << 20, has))?;
     let help = "What sessions with a place there take of it, as was learnt of their kind, or measured of them";

@@ -16,7 +16,7 @@ fn key(record: &SessionRecord) -> Key {
 pub(super) fn asked(plane: &Plane, record: &SessionRecord) -> Asked {
     plane.coordinator.demands.asked(&key(record), || {
         let package = plane.catalogue.played(&record.app, record.release);
-        let limits = package.map(|package| package.manifest.limits.clone()).unwrap_or_default();
+        let limits = package.map(|package| package.manifest.limits).unwrap_or_default();
         guess(&limits, record.spec)
     })
 }

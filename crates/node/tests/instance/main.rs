@@ -8,3 +8,4 @@ mod commands;
 mod ends;
 mod harness;
 mod life;
+mod usage;
