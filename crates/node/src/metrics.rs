@@ -260,7 +260,8 @@ impl Machine {
 
     /// What was measured of all that are played, together.
     fn measured(&self, e: &mut DescriptorEncoder<'_>, instances: &[ObservedInstance]) -> Result<(), fmt::Error> {
-        let usages = || instances.iter().filter_map(|instance| instance.usage);
+        let played = || instances.iter().filter(|instance| instance.player == PlayerPresence::Connected);
+        let usages = || played().filter_map(|instance| instance.usage);
         let milli: u64 = usages().map(|usage| u64::from(usage.cpu_milli)).sum();
         let help = "Processors that instances with a player took at the last look, their streamers included";
         gauges(e, "instance_processors", help, std::iter::once((NONE, milli as f64 / 1000.0)))?;

@@ -137,14 +137,7 @@ impl Book {
         self.version += 1;
     }
 
-    pub(super) fn measured(
-        &mut self,
-        session: SessionId,
-        epoch: u32,
-        key: &Key,
-        usage: &InstanceUsage,
-        now: UtcTime,
-    ) {
+    pub(super) fn measured(&mut self, session: SessionId, epoch: u32, key: &Key, usage: &InstanceUsage, now: UtcTime) {
         let seen = self.seen.entry(session).or_insert_with(|| Seen {
             key: key.clone(),
             epoch,

@@ -15,8 +15,8 @@ use api::manifest::{AppName, Limits};
 use api::node::InstanceUsage;
 use api::spec::StreamSpec;
 
-pub(crate) use self::book::{Due, Learned};
 use self::book::Book;
+pub(crate) use self::book::{Due, Learned};
 
 /// What is asked for is rounded up to steps of so much: so that sessions that are alike ask alike, and no estimate is written for nothing. Coarser
 /// wastes more of a node, finer makes more kinds of sessions wait beside one another.
@@ -95,7 +95,11 @@ pub(crate) fn guess(limits: &Limits, spec: StreamSpec) -> Demand {
 
     let pixels = spec.pixels_per_second();
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a manifest's processors are 0.1 to 256")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a manifest's processors are 0.1 to 256"
+    )]
     let cpus_milli = (limits.cpus * 1000.0) as u32;
     let guess = Demand {
         cpu_milli: (cpus_milli / 4).saturating_add(small(pixels * ENCODING_MILLI / 1_000_000)),

@@ -41,7 +41,8 @@ const GUESSED: (u32, u32, u32, bool) = (1150, 1184, 8500, false);
 #[test]
 fn the_guess_comes_from_the_manifest_and_the_picture() {
     let check = |cpus, memory_mb, spec, expected: (u32, u32, u32)| {
-        let Demand { cpu_milli, memory_mib, egress_kbps } = guess(&Limits { cpus, memory_mb, ..Limits::default() }, spec);
+        let Demand { cpu_milli, memory_mib, egress_kbps } =
+            guess(&Limits { cpus, memory_mb, ..Limits::default() }, spec);
         assert_eq!((cpu_milli, memory_mib, egress_kbps), expected);
     };
     check(2.0, 2048, SPEC, (1200, 1184, 8500));
@@ -111,7 +112,10 @@ fn estimates_fall_slowly_and_never_for_want() {
         play(&mut book, number, &key(1), (2000, 400, 8000), 30);
     }
     let (cpu, memory, ..) = asked(&book, &key(1));
-    assert!((2900..=3100).contains(&cpu) && (1150..=1300).contains(&memory), "half is forgotten after five: {cpu} {memory}");
+    assert!(
+        (2900..=3100).contains(&cpu) && (1150..=1300).contains(&memory),
+        "half is forgotten after five: {cpu} {memory}"
+    );
     for number in 10..100 {
         play(&mut book, number, &key(1), (2000, 400, 8000), 30);
     }
@@ -138,7 +142,11 @@ fn what_is_near_is_better_than_a_guess() {
     let at_spec = |width, height| Key::new(&"quake".parse().unwrap(), Some(1), StreamSpec { width, height, ..SPEC });
     play(&mut book, 1, &at_spec(1280, 720), (1000, 800, 6000), 30);
     assert_eq!(asked(&book, &at_spec(960, 540)), (1000, 800, 6000, false), "the next one above");
-    assert_eq!(asked(&book, &at_spec(1920, 1080)), (2250, 800, 13_500, false), "the nearest below, and as much more as it has pixels");
+    assert_eq!(
+        asked(&book, &at_spec(1920, 1080)),
+        (2250, 800, 13_500, false),
+        "the nearest below, and as much more as it has pixels"
+    );
     assert_eq!(asked(&book, &key(2)), (1000, 800, 6000, false), "another release at the same spec");
     assert_eq!(asked(&book, &Key { app: "quaker".parse().unwrap(), ..key(2) }), GUESSED, "of another app nothing");
     let directory = Key { release: None, ..key(1) };

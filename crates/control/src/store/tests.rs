@@ -279,6 +279,9 @@ fn demand(cpu_milli: u32, memory_mib: u32, egress_kbps: u32) -> Demand {
     Demand { cpu_milli, memory_mib, egress_kbps }
 }
 
+/// More than anything here takes.
+const PIXELS: u64 = 1_000_000_000_000;
+
 /// Asks for sessions that take this, on a node that has so much; how many got a place.
 async fn placed(capacity: Capacity, demands: &[Demand]) -> usize {
     let place = TestStore::new();
@@ -321,7 +324,7 @@ async fn placed(capacity: Capacity, demands: &[Demand]) -> usize {
 async fn a_node_gives_away_no_more_than_it_has_of_anything() {
     let takes = [demand(900, 500, 4000); 6];
     let check = async |change: fn(&mut Capacity), expected: usize| {
-        let mut capacity = Capacity { sessions: 5, pixels_per_second: u64::MAX, ..Capacity::default() };
+        let mut capacity = Capacity { sessions: 5, pixels_per_second: PIXELS, ..Capacity::default() };
         change(&mut capacity);
         assert_eq!(placed(capacity, &takes).await, expected, "{capacity:?}");
     };
@@ -332,7 +335,7 @@ async fn a_node_gives_away_no_more_than_it_has_of_anything() {
     check(|capacity| capacity.egress_kbps = Some(4000), 1).await;
     check(|capacity| capacity.egress_kbps = Some(3999), 0).await;
     // A session that takes more than the node has, because it was measured to, leaves nothing to others; old rows take nothing.
-    let capacity = Capacity { sessions: 9, pixels_per_second: u64::MAX, cpu_milli: Some(1000), ..Capacity::default() };
+    let capacity = Capacity { sessions: 9, pixels_per_second: PIXELS, cpu_milli: Some(1000), ..Capacity::default() };
     assert_eq!(placed(capacity, &[demand(0, 0, 0); 4]).await, 4);
 }
 
@@ -347,7 +350,8 @@ async fn what_was_learnt_survives_and_is_written_over() {
         let measured_at = UtcTime::from_unix_ms(7);
         Learned { demand: demand(cpu_milli, 400, u32::MAX), samples: u32::MAX, sessions: 3, measured_at }
     };
-    let rows = [(kind("doom", None), learned(1)), (kind("quake", Some(1)), learned(2)), (kind("quake", Some(2)), learned(3))];
+    let rows =
+        [(kind("doom", None), learned(1)), (kind("quake", Some(1)), learned(2)), (kind("quake", Some(2)), learned(3))];
     store.write_demands(&Due { write: rows.to_vec(), remove: Vec::new() }).await.unwrap();
     assert_eq!(store.demands().await.unwrap().len(), 3);
     let again = Due { write: vec![(kind("quake", Some(1)), learned(9))], remove: vec![kind("quake", Some(2))] };

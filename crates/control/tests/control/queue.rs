@@ -10,7 +10,9 @@ use crate::support::{Home, Link, Plane, until};
 /// A plane whose node holds so many sessions.
 async fn plane_with(places: u32, change: impl FnOnce(&mut control::Settings)) -> Plane {
     let plane = Plane::start_with(change).await;
-    plane.node.change(|script| script.capacity = Capacity { sessions: places, pixels_per_second: u64::MAX, ..Capacity::default() });
+    plane.node.change(|script| {
+        script.capacity = Capacity { sessions: places, pixels_per_second: u64::MAX, ..Capacity::default() }
+    });
     until("the capacity is known", async || plane.client.get("/v1/limits").await.json()["sessions"] == places).await;
     plane
 }
