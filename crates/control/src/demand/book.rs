@@ -157,7 +157,8 @@ impl Book {
         }
         let nothing = Learned { demand: Demand::default(), samples: 1, sessions: 0, measured_at: now };
         let kind = self.kinds.entry(key.clone()).or_insert(Kind { learned: nothing, written: None });
-        let (learned, before) = (&mut kind.learned, kind.learned);
+        let before = kind.learned;
+        let learned = &mut kind.learned;
         learned.demand = learned.demand.most(high);
         learned.samples = learned.samples.saturating_add(1);
         learned.measured_at = now;
