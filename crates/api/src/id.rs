@@ -102,6 +102,10 @@ typed_id!(
     CommandId, "cmd", "command"
 );
 typed_id!(
+    /// Warm instances that are kept at a site.
+    PoolId, "pol", "pool"
+);
+typed_id!(
     /// One upload of a package that is going on.
     UploadId, "upl", "upload"
 );

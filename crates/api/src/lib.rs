@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod id;
 pub mod manifest;
 pub mod node;
+pub mod pool;
 pub mod problem;
 pub mod rest;
 pub mod saves;

@@ -61,6 +61,20 @@ pub struct DesiredInstance {
     /// The play's trace, where somebody follows it. What came with the start counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceParent>,
+    /// Set while nobody plays it: it waits for somebody. A later wish without this makes it his, with what that says of saves, connection and
+    /// trace; a node of an earlier version starts the game at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Warmth>,
+}
+
+/// How far an instance is started for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Warmth {
+    /// Everything stands but the save and the game: of apps that keep saves, because a game reads its save when it starts.
+    Prepared,
+    /// The game runs and shows its first picture.
+    Running,
 }
 
 /// What is to be done about a player's save.
@@ -245,6 +259,8 @@ pub enum InstanceState {
     ContentFetching,
     /// Display, sound and network are being set up.
     StreamerStarting,
+    /// Everything stands but the save and the game, which wait for somebody who plays: only of instances that are wished so.
+    Prepared,
     /// The streamer is up and takes offers; the game is being started.
     GameStarting,
     /// The game's process runs.

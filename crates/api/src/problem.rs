@@ -127,6 +127,9 @@ problems! {
     /// No such tenant.
     TenantUnknown, "tenant_unknown", 404, "There is no such tenant",
         "Create the tenant first.";
+    /// No such pool.
+    PoolUnknown, "pool_unknown", 404, "There is no such pool",
+        "GET /v1/pools lists the pools.";
     /// No such command.
     CommandUnknown, "command_unknown", 404, "There is no such command",
         "GET /v1/commands lists the commands.";

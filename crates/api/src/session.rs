@@ -279,6 +279,10 @@ end_reasons! {
     /// The operator or the app's tenant has it started again: it goes on with a fresh start of the game. Sessions never end by this; their
     /// instances do.
     Restarted, "restarted", Operator, "The game is started again.";
+    /// Nobody needed the warm instance, or somebody else needs its place. No player's session ends by this.
+    Unused, "unused", Operator, "The instance was kept ready and is not needed any more.";
+    /// The warm instance is a player's now. No player's session ends by this.
+    Claimed, "claimed", Operator, "The instance was kept ready, and somebody plays it now.";
     /// The node does not answer.
     NodeLost, "node_lost", Platform, "The machine of your game was lost. This is our fault; play again.";
 }

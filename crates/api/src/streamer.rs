@@ -147,6 +147,13 @@ pub enum ToStreamer {
         /// The offer.
         sdp: String,
     },
+    /// It was started for nobody; now somebody has it, and comes.
+    Claimed {
+        /// How long to wait for him from now on, in seconds.
+        connect_timeout_s: u32,
+        /// True when his window may change the picture's size.
+        resizable: bool,
+    },
     /// The game's process ended.
     GameEnded {
         /// What the player is told: `game_exited`, `game_crashed`, `out_of_memory` ...

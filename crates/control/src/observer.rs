@@ -86,6 +86,9 @@ impl Observer {
 
     /// A session that was there before this process.
     pub(crate) fn adopt(&self, record: &SessionRecord, now: UtcTime) {
+        if record.pool.is_some() {
+            return;
+        }
         self.lock().entry(record.id).or_insert_with(|| Journey::adopted(record, now));
     }
 
@@ -96,6 +99,10 @@ impl Observer {
 
     /// A session is something else now.
     pub(crate) fn changed(&self, record: &SessionRecord, site: &str, now: UtcTime) {
+        // A warm instance is nobody's way.
+        if record.pool.is_some() {
+            return;
+        }
         let mut journeys = self.lock();
         let journey = journeys.entry(record.id).or_insert_with(|| met(record, now));
         let moments = journey.step(record, now);

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::app::catalogue::{Catalogue, CatalogueError};
+use crate::app::pools::Hindrances;
 use crate::app::rate::{Rate, RateLimit};
 use crate::app::uploads::Uploads;
 use crate::app::{self, Plane, token};
@@ -333,6 +334,7 @@ impl Candidate {
             save_key,
             authority,
             observer,
+            hindrances: Hindrances::default(),
             coordinator,
             operator,
             creations: RateLimit::new(creations),

@@ -14,6 +14,7 @@ mod fleet;
 mod host;
 mod install;
 mod plan;
+mod pool;
 mod push;
 mod release;
 mod say;
@@ -56,6 +57,9 @@ enum Command {
     /// Look at nodes, let machines join, empty them.
     #[command(subcommand)]
     Fleet(fleet::FleetCommand),
+    /// Keep instances ready before anybody asks for them.
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
     /// Look at packages of games.
     #[command(subcommand)]
     App(app::AppCommand),
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
         Command::Control(args) => control_plane::run(*args),
         Command::Node(args) => agent::run(*args),
         Command::Fleet(command) => fleet::run(command),
+        Command::Pool(command) => pool::run(command),
         Command::App(command) => app::run(command),
         Command::Session(command) => session::run(command),
         Command::Content(command) => content_store::run(command),

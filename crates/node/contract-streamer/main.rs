@@ -125,6 +125,11 @@ fn main() -> ExitCode {
                 send(&mut stream, &ended(&reason));
                 return ExitCode::SUCCESS;
             }
+            ToStreamer::Claimed { connect_timeout_s, resizable } => {
+                let said = format!("{connect_timeout_s} {resizable}");
+                fs::write(settings.runtime_dir.join("../claimed"), said).expect("the claim is noted");
+                send(&mut stream, &FromStreamer::FirstFrame);
+            }
             ToStreamer::Screenshot { request } => {
                 send(&mut stream, &screenshot(&settings, &behaviour, request));
             }

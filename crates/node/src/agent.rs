@@ -192,6 +192,8 @@ struct Entry {
     commands: mpsc::Sender<Command>,
     observed: watch::Receiver<ObservedInstance>,
     stop_sent: bool,
+    /// Nobody has it, as far as it knows.
+    is_warm: bool,
     /// Captures of its save that it knows to be versions.
     committed: u32,
 }
@@ -301,6 +303,7 @@ impl Reconciler {
                 Some(desired) if desired.epoch == entry.epoch => {
                     // Saves that were erased meanwhile are wanted by nobody: nothing waits for them.
                     let committed = desired.saves.as_ref().map_or(u32::MAX, |saves| saves.committed);
+                    entry.claim(desired);
                     entry.committed(committed);
                     if let Some(reason) = desired.stop {
                         entry.stop(reason);
@@ -344,6 +347,7 @@ impl Reconciler {
         };
         let trace = desired.trace.map(|parent| parent.trace.to_string());
         tracing::info!(instance = %id, app = %desired.manifest.name, slot, trace, "instance starts");
+        let is_warm = desired.warm.is_some();
         let steps = Steps::new(&desired, Arc::clone(&self.metrics), self.settings.spans.clone());
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (sender, observed) = watch::channel(instance::initial(&desired));
@@ -357,7 +361,7 @@ impl Reconciler {
         };
         tokio::spawn(instance::live(instance, steps, receiver, sender));
         tokio::spawn(forward_changes(observed.clone(), Arc::clone(&self.changed)));
-        self.entries.insert(id, Entry { epoch, slot, commands, observed, stop_sent: false, committed: 0 });
+        self.entries.insert(id, Entry { epoch, slot, commands, observed, stop_sent: false, is_warm, committed: 0 });
     }
 
     fn offer(&self, request: u64, id: InstanceId, epoch: u32, sdp: String, to_control: mpsc::Sender<FromNode>) {
@@ -418,11 +422,27 @@ impl Entry {
         let state = InstanceState::Ended { reason, detail: None };
         let (_, observed) = watch::channel(ObservedInstance { state, ..instance::initial(desired) });
         let (commands, _) = mpsc::channel(1);
-        Self { epoch: desired.epoch, slot: MAX_SLOTS, commands, observed, stop_sent: true, committed: 0 }
+        Self {
+            epoch: desired.epoch,
+            slot: MAX_SLOTS,
+            commands,
+            observed,
+            stop_sent: true,
+            is_warm: false,
+            committed: 0,
+        }
     }
 
     fn is_ended(&self) -> bool {
         matches!(self.observed.borrow().state, InstanceState::Ended { .. })
+    }
+
+    /// Tells a warm instance that somebody has it.
+    fn claim(&mut self, desired: &DesiredInstance) {
+        if self.is_warm && desired.warm.is_none() {
+            // As with a stop: what does not fit is told again with the next wish.
+            self.is_warm = self.commands.try_send(Command::Claim(Box::new(desired.clone()))).is_err();
+        }
     }
 
     fn committed(&mut self, sequence: u32) {

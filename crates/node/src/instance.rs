@@ -4,12 +4,16 @@
 //! ContentFetching: only for releases, until the site's volume has them
 //!        |
 //! StreamerStarting -- Ready --> GameStarting -- sandbox stands --> Running -- FirstFrame --> Running(first_frame)
-//!        |                          |                                 |                          |
+//!        |       \                  |                                 |                          |
+//!        |        Prepared(warm) ---+ when somebody claims it         |                          |
+//!        |            |             |                                 |                          |
 //!        +------- any fault, any end, Stop ---------------------------+--------------------------+--> Stopping --> Ended
 //! ```
 //! Every way out goes through [`Life::end`], which stops what runs and removes what is there.
 
+mod claim;
 mod orders;
+mod saving;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -19,9 +23,8 @@ use std::time::Duration;
 
 use api::node::{
     DesiredInstance, InstanceState, InstanceUsage, ObservedInstance, ObservedSave, OfferFailure, PackageSource,
-    PlayerPresence, SaveKind,
+    PlayerPresence, Warmth,
 };
-use api::saves::SaveFailure;
 use api::session::EndReason;
 use api::streamer::{FromStreamer, GamepadSettings, StreamStatistics, StreamerSettings, ToStreamer};
 use content::{Use, Volume};
@@ -57,10 +60,6 @@ const STREAMER_FIRST: Duration = Duration::from_millis(100);
 /// How long after the kill of a game its sandbox may take to be gone.
 const SANDBOX_GRACE: Duration = Duration::from_secs(12);
 
-/// How long a capture may take to become a version. A control plane that restarts is back sooner; longer holds the place of an instance
-/// that has ended.
-const COMMIT_LIMIT: Duration = Duration::from_secs(45);
-
 /// How often the control plane is told the figures of a stream; the streamer measures each second. Shorter costs it a message a session and
 /// second, for the operator's eyes alone.
 const FIGURES_PERIOD: Duration = Duration::from_secs(5);
@@ -83,6 +82,8 @@ pub(crate) enum Command {
     },
     /// End, for this reason.
     Stop(EndReason),
+    /// Somebody has it now: it is to be this.
+    Claim(Box<DesiredInstance>),
     /// Captures of its save are versions now: up to this sequence.
     Committed(u32),
     /// Run a script beside the game.
@@ -155,6 +156,8 @@ struct Life {
     release: Option<Use>,
     observed: watch::Sender<ObservedInstance>,
     streamer: Option<Streamer>,
+    /// Of a streamer that waits for somebody who plays.
+    screen: Option<Screen>,
     game: Option<Game>,
     gamepads: Option<FuseDevice>,
     answers: HashMap<u64, AnswerTo>,
@@ -209,6 +212,7 @@ pub(crate) async fn live(
         release: None,
         observed,
         streamer: None,
+        screen: None,
         game: None,
         gamepads: None,
         answers: HashMap::new(),
@@ -261,6 +265,7 @@ impl Life {
                     Some(Command::Stop(reason)) => return Err((reason, None)),
                     None => return Err((EndReason::ServiceStopped, None)),
                     Some(Command::Offer { sdp, answer }) => self.offer(sdp, answer).await,
+                    Some(Command::Claim(desired)) => self.becomes(*desired),
                     // Dropped: who waits is told that the game does not run.
                     Some(Command::Committed(_) | Command::Script { .. } | Command::Screenshot { .. }) => {}
                 },
@@ -326,104 +331,6 @@ impl Life {
         let end = (EndReason::DisplayFailed, Some("the streamer was not ready in time".to_owned()));
         self.deadline = Some((Instant::now() + settings.streamer_timeout, end));
         Ok(())
-    }
-
-    /// Writes the player's save. A play without it would end in a version without it: rather none.
-    async fn begin_saves(&mut self) -> Result<(), End> {
-        let Some(saves) = &self.instance.desired.saves else { return Ok(()) };
-        let written = Begun::now();
-        let (store, manifest) = (self.instance.volume.store().clone(), &self.instance.desired.manifest);
-        let begun = Saves::begin(store, saves, manifest, &self.place, self.instance.uid).await;
-        let failure = begun.as_ref().err().map(|error| describe(error));
-        self.steps.done(Stage::Save, written, failure.as_deref());
-        let begun = begun.map_err(|_told| (EndReason::SaveFailed, failure))?;
-        tracing::debug!(instance = %self.id(), after_ms = self.age_ms(), "the save is written");
-        self.saves = Some(begun);
-        self.has_saves_begun = true;
-        self.plan_checkpoint();
-        Ok(())
-    }
-
-    fn plan_checkpoint(&mut self) {
-        let seconds = self.instance.desired.manifest.saves.checkpoint_s;
-        self.checkpoint_at = (seconds > 0).then(|| Instant::now() + Duration::from_secs(u64::from(seconds)));
-    }
-
-    /// Begins a checkpoint, unless one is being made.
-    fn checkpoint(&mut self) {
-        self.plan_checkpoint();
-        let Some(mut saves) = self.saves.take() else { return };
-        self.checkpoint = Some(tokio::spawn(async move {
-            let captured = saves.capture(SaveKind::Checkpoint).await;
-            (saves, captured)
-        }));
-    }
-
-    fn checkpoint_done(&mut self, done: Result<Capture, JoinError>) {
-        self.checkpoint = None;
-        match done {
-            Ok((saves, captured)) => {
-                self.saves = Some(saves);
-                match captured {
-                    Ok(Some(saved)) => self.report_save(saved),
-                    Ok(None) => {}
-                    // The next one comes soon, and the one at the end.
-                    Err(error) => {
-                        tracing::warn!(instance = %self.id(), error = &error as &dyn std::error::Error, "no checkpoint was made");
-                        self.report_save_failure(error.failure());
-                    }
-                }
-            }
-            Err(error) => tracing::error!(instance = %self.id(), %error, "a checkpoint broke"),
-        }
-    }
-
-    fn report_save(&self, saved: ObservedSave) {
-        let (sequence, bytes, settled) = (saved.sequence, saved.bytes, saved.settled);
-        tracing::info!(instance = %self.id(), sequence, bytes, kind = ?saved.kind, settled, "save captured");
-        self.observed.send_modify(|observed| {
-            observed.saved = Some(saved);
-            observed.save_failure = None;
-        });
-    }
-
-    fn report_save_failure(&self, failure: SaveFailure) {
-        self.observed.send_modify(|observed| observed.save_failure = Some(failure));
-    }
-
-    /// Captures the save after the game's end and waits until it is a version. False when it is not: then the files are kept.
-    async fn archive(&mut self, commands: &mut mpsc::Receiver<Command>) -> bool {
-        if let Some(running) = self.checkpoint.take() {
-            self.checkpoint_done(running.await);
-        }
-        let Some(saves) = &mut self.saves else {
-            // None is kept, no game was ever started, or the work on it broke, which was said.
-            return self.instance.desired.saves.is_none() || !self.has_saves_begun;
-        };
-        match saves.capture(SaveKind::Final).await {
-            Ok(Some(saved)) => self.report_save(saved),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(instance = %self.id(), error = &error as &dyn std::error::Error, "the save was not captured");
-                self.report_save_failure(error.failure());
-                return false;
-            }
-        }
-        let wanted = self.observed.borrow().saved.as_ref().map_or(0, |saved| saved.sequence);
-        let committed = async {
-            while self.committed < wanted {
-                match commands.recv().await {
-                    Some(Command::Committed(sequence)) => self.committed = self.committed.max(sequence),
-                    // Dropped: who waits for an answer is told that the instance is gone.
-                    Some(
-                        Command::Offer { .. } | Command::Stop(_) | Command::Script { .. } | Command::Screenshot { .. },
-                    ) => {}
-                    None => return false,
-                }
-            }
-            true
-        };
-        tokio::time::timeout(COMMIT_LIMIT, committed).await.unwrap_or(false)
     }
 
     /// The gamepads' device when the game can have pads and the machine has FUSE: one half is kept for the sandbox, the
@@ -496,6 +403,7 @@ impl Life {
                     Ok(())
                 }
                 Event::Command(Some(Command::Stop(reason))) => Err((reason, None)),
+                Event::Command(Some(Command::Claim(desired))) => self.claim(*desired).await,
                 Event::Command(Some(Command::Committed(sequence))) => {
                     self.committed = self.committed.max(sequence);
                     Ok(())
@@ -615,7 +523,13 @@ impl Life {
                     })
                 };
                 let screen = screen().map_err(|error| (EndReason::StreamerFailed, Some(error.to_string())))?;
-                self.start_game(screen).await
+                match self.instance.desired.warm {
+                    Some(Warmth::Prepared) => {
+                        self.hold(screen);
+                        Ok(())
+                    }
+                    Some(Warmth::Running) | None => self.start_game(screen).await,
+                }
             }
             FromStreamer::Answer { request, sdp } => {
                 self.answer(request, Ok(sdp));

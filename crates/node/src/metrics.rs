@@ -185,6 +185,7 @@ const fn state_word(state: &InstanceState) -> &'static str {
     match state {
         InstanceState::ContentFetching => "content_fetching",
         InstanceState::StreamerStarting => "streamer_starting",
+        InstanceState::Prepared => "prepared",
         InstanceState::GameStarting => "game_starting",
         InstanceState::Running { .. } => "running",
         InstanceState::Stopping { .. } => "stopping",
@@ -192,7 +193,8 @@ const fn state_word(state: &InstanceState) -> &'static str {
     }
 }
 
-const STATES: [&str; 6] = ["content_fetching", "streamer_starting", "game_starting", "running", "stopping", "ended"];
+const STATES: [&str; 7] =
+    ["content_fetching", "streamer_starting", "prepared", "game_starting", "running", "stopping", "ended"];
 
 const fn replica_word(state: &ReplicaState) -> &'static str {
     match state {

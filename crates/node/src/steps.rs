@@ -143,6 +143,14 @@ impl Steps {
         });
     }
 
+    /// It is somebody's now: what follows stands in his trace, and its start is his, from this moment on.
+    pub(crate) fn claimed(&mut self, desired: &DesiredInstance) {
+        self.trace = desired.trace.filter(|trace| trace.sampled);
+        if self.game.is_none() {
+            self.began = Begun::now();
+        }
+    }
+
     /// The game's process runs.
     pub(crate) fn game_runs(&mut self) {
         self.game = Some(Begun::now());

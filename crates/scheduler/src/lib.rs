@@ -18,4 +18,4 @@ pub use fleet::{NodeState, Packing, Presence, SiteSettings};
 pub use quota::Grant;
 pub use request::{ClassId, NodeId, Priority, Probe, ReleaseId, Request, SessionId, SiteId, TenantId};
 pub use resources::{Dimension, Resources, WHOLE_SHARE};
-pub use scheduler::{Decision, Event, Refusal, Scheduler, Settings, WaitReason, Waiting};
+pub use scheduler::{Decision, Event, Refusal, Scheduler, Settings, Taken, WaitReason, Waiting};

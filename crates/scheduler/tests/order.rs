@@ -501,3 +501,40 @@ fn what_is_learnt_of_a_session_counts_from_then_on() {
     assert_eq!(scheduler.resources_of(SessionId(4)), Some(need(5000)));
     assert!(!scheduler.set_resources(NOW, SessionId(9), need(1)));
 }
+
+#[test]
+fn a_warm_instance_is_taken_over_where_that_is_best() {
+    let mut scheduler = fleet(&[2, 2], &[grant(9, 0, 1), grant(9, 9, 1), grant(1, 0, 1)]);
+    let warm = |site| Request { is_trial: true, sites: Some(vec![SiteId(site)]), ..request(0) };
+    assert!(is_placed(&mut scheduler, 1, warm(1)) && is_placed(&mut scheduler, 2, warm(1)));
+    let take = |scheduler: &mut Scheduler, session, request: &Request| {
+        let taken = scheduler.take_over(NOW, SessionId(session), request, &[SessionId(1), SessionId(2)]);
+        check(scheduler);
+        taken.map(|taken| (taken.of.0, taken.node))
+    };
+    // The other site is 50 ms nearer: that is more than a start takes.
+    let probes = |near, far| {
+        let probe = |site, ms| Probe { site: SiteId(site), round_trip: Duration::from_millis(ms), loss_permille: 0 };
+        Request { probes: vec![probe(0, near), probe(1, far)], ..request(1) }
+    };
+    assert_eq!(take(&mut scheduler, 3, &probes(10, 60)), None);
+    assert_eq!(take(&mut scheduler, 3, &probes(10, 20)), Some((1, NodeId(1))));
+    assert_eq!(scheduler.node_of(SessionId(1)), None);
+    // Neither what is not the tenant's to use, nor what a cordoned node has.
+    assert!(is_placed(&mut scheduler, 4, request(2)));
+    assert_eq!(take(&mut scheduler, 5, &request(2)), None);
+    scheduler.set_node_state(NOW, NodeId(1), NodeState::Cordoned);
+    assert_eq!(take(&mut scheduler, 5, &request(1)), None);
+    scheduler.set_node_state(NOW, NodeId(1), NodeState::Ready);
+    // All is full but for the warm one, and nobody waits.
+    assert!(is_placed(&mut scheduler, 6, Request { sites: Some(vec![SiteId(0)]), ..request(1) }));
+    assert_eq!(take(&mut scheduler, 5, &request(1)), Some((2, NodeId(1))));
+    all_wait(&mut scheduler, [(7, request(1))]);
+    assert_eq!(end(&mut scheduler, 3), [7]);
+    // Who comes when somebody waits does so behind him.
+    assert!(scheduler.accept(SessionId(7)));
+    assert_eq!(end(&mut scheduler, 5), [0; 0]);
+    assert!(is_placed(&mut scheduler, 8, warm(1)));
+    all_wait(&mut scheduler, [(9, Request { resources: places(2), sites: Some(vec![SiteId(1)]), ..request(1) })]);
+    assert_eq!(scheduler.take_over(NOW, SessionId(10), &request(1), &[SessionId(8)]), None);
+}

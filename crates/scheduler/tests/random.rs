@@ -27,6 +27,12 @@ enum Step {
         far: u32,
         patience_s: u64,
     },
+    /// Somebody wants what trials run, and takes one over where that is better.
+    TakeOver {
+        tenant: u32,
+        size: u32,
+        far: u32,
+    },
     End {
         which: usize,
     },
@@ -77,6 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
                 tenant, release, class, size, priority, is_trial, far, patience_s,
             }
         ),
+        3 => (0..TENANTS, 1..4_u32, 0..SITES + 2).prop_map(|(tenant, size, far)| Step::TakeOver { tenant, size, far }),
         8 => any::<usize>().prop_map(|which| Step::End { which }),
         4 => any::<usize>().prop_map(|which| Step::Accept { which }),
         1 => (0..SITES, 0..2_u16, 1..6_u32).prop_map(|(site, class, places)| Step::AddNode { site, class, places }),
@@ -280,6 +287,27 @@ impl World {
         }
     }
 
+    /// The trials that play are what may be taken over.
+    fn take_over(&mut self, request: Request) {
+        let is_warm = |(session, state): &(&SessionId, &State)| {
+            **state == State::Plays && self.requests[session].is_trial && self.scheduler.node_of(**session).is_some()
+        };
+        let warm: Vec<SessionId> = self.states.iter().filter(is_warm).map(|(session, _)| *session).collect();
+        let session = SessionId(self.asked + 1);
+        let Some(taken) = self.scheduler.take_over(self.now, session, &request, &warm) else {
+            return self.ask(request);
+        };
+        self.said.push(format!("{taken:?}"));
+        self.asked += 1;
+        assert!(warm.contains(&taken.of) && self.scheduler.node_of(taken.of).is_none());
+        assert_eq!(self.scheduler.node_of(session), Some(taken.node));
+        assert_eq!(self.nodes[taken.node.0 as usize].3, NodeState::Ready);
+        self.finish(taken.of);
+        assert!(self.used(request.tenant) < self.grants[&request.tenant].limit() as usize, "more than was ordered");
+        self.requests.insert(session, request);
+        self.start(session, State::Plays);
+    }
+
     fn set_state(&mut self, node: NodeId, state: u8) {
         let state = [NodeState::Ready, NodeState::Suspect, NodeState::Cordoned, NodeState::Lost][usize::from(state)];
         self.nodes[node.0 as usize].3 = state;
@@ -300,21 +328,16 @@ impl World {
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Ask { tenant, release, class, size, priority, is_trial, far, patience_s } => {
-                let probe =
-                    |site| Probe { site: SiteId(site), round_trip: Duration::from_millis(300), loss_permille: 0 };
                 self.ask(Request {
-                    tenant: TenantId(tenant),
                     release: ReleaseId(release),
                     class: ClassId(class),
-                    resources: places(size),
                     priority: Priority(priority),
                     is_trial,
-                    probes: (far < SITES).then(|| probe(far)).into_iter().collect(),
-                    sites: None,
-                    most_round_trip: Duration::from_millis(150),
                     patience: Duration::from_secs(patience_s),
+                    ..wanted(tenant, size, far)
                 });
             }
+            Step::TakeOver { tenant, size, far } => self.take_over(wanted(tenant, size, far)),
             Step::End { which } => {
                 if let Some(session) = self.some_session(which) {
                     self.scheduler.end(self.now, session);
@@ -378,6 +401,22 @@ impl World {
         let placed = self.states.keys().filter(|session| self.scheduler.node_of(**session).is_some()).count();
         assert_eq!(placed, self.scheduler.running());
         assert_eq!(self.states.len() - placed, self.scheduler.queued(), "every session is somewhere, and in one place");
+    }
+}
+
+fn wanted(tenant: u32, size: u32, far: u32) -> Request {
+    let probe = |site| Probe { site: SiteId(site), round_trip: Duration::from_millis(300), loss_permille: 0 };
+    Request {
+        tenant: TenantId(tenant),
+        release: ReleaseId(0),
+        class: ClassId(0),
+        resources: places(size),
+        priority: Priority(0),
+        is_trial: false,
+        probes: (far < SITES).then(|| probe(far)).into_iter().collect(),
+        sites: None,
+        most_round_trip: Duration::from_millis(150),
+        patience: Duration::from_secs(600),
     }
 }
 

@@ -381,6 +381,10 @@ impl Director {
             Ok(ToStreamer::Offer { request, sdp }) => self.offer(request, sdp),
             Ok(ToStreamer::GameEnded { reason } | ToStreamer::Stop { reason }) => self.ending = Some(reason),
             Ok(ToStreamer::Screenshot { request }) => self.screenshot(request),
+            Ok(ToStreamer::Claimed { connect_timeout_s, resizable }) => {
+                self.resizable = resizable;
+                self.session.claimed(Instant::now(), Duration::from_secs(connect_timeout_s.into()));
+            }
             Err(error @ AgentError::Malformed(_)) => tracing::error!(%error, "a line of the agent was skipped"),
             Err(error) => {
                 tracing::warn!(%error, "the agent is gone; the player who is here goes on");

@@ -94,6 +94,14 @@ impl Session {
         }
     }
 
+    /// Somebody is to come from now on: the wait for him begins. Whoever is there already stays.
+    pub(crate) fn claimed(&mut self, now: Instant, connect_timeout: Duration) {
+        match self.phase {
+            Phase::AwaitingPlayer { .. } => self.phase = Phase::AwaitingPlayer { deadline: now + connect_timeout },
+            Phase::Playing | Phase::Reconnecting { .. } | Phase::Ended(_) => {}
+        }
+    }
+
     /// The agent's socket closed. A player keeps playing; without one nobody could ever come.
     pub(crate) fn agent_gone(&mut self) {
         self.agent_gone = true;
@@ -129,6 +137,7 @@ mod tests {
         Connected,
         Lost,
         AgentGone,
+        Claimed,
         After(u64),
     }
 
@@ -140,6 +149,7 @@ mod tests {
                 Step::Connected => session.connected(),
                 Step::Lost => session.lost(now),
                 Step::AgentGone => session.agent_gone(),
+                Step::Claimed => session.claimed(now, CONNECT / 2),
                 Step::After(seconds) => {
                     now += Duration::from_secs(*seconds);
                     session.tick(now);
@@ -151,7 +161,7 @@ mod tests {
 
     #[test]
     fn waits_are_bounded_and_each_has_its_reason() {
-        use Step::{After, AgentGone, Connected, Lost};
+        use Step::{After, AgentGone, Claimed, Connected, Lost};
         check(&[After(29)], |phase| matches!(phase, Phase::AwaitingPlayer { .. }));
         check(&[After(30)], |phase| phase == Phase::Ended(EndReason::ConnectTimeout));
         check(&[Connected, After(9999)], |phase| phase == Phase::Playing);
@@ -159,6 +169,9 @@ mod tests {
         check(&[Connected, Lost, After(9), Connected, After(99)], |phase| phase == Phase::Playing);
         check(&[Connected, Lost, After(10)], |phase| phase == Phase::Ended(EndReason::ReconnectTimeout));
         check(&[Connected, Lost, After(10), Connected], |phase| phase == Phase::Ended(EndReason::ReconnectTimeout));
+        check(&[After(29), Claimed, After(14)], |phase| matches!(phase, Phase::AwaitingPlayer { .. }));
+        check(&[After(29), Claimed, After(15)], |phase| phase == Phase::Ended(EndReason::ConnectTimeout));
+        check(&[Connected, Claimed, After(99)], |phase| phase == Phase::Playing);
         check(&[AgentGone], |phase| phase == Phase::Ended(EndReason::PlayerLeft));
         check(&[Connected, AgentGone, After(99)], |phase| phase == Phase::Playing);
         check(&[Connected, AgentGone, Lost], |phase| phase == Phase::Ended(EndReason::PlayerLeft));

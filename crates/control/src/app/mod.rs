@@ -10,6 +10,7 @@ pub(crate) mod demands;
 pub(crate) mod fleet;
 pub(crate) mod offers;
 pub(crate) mod players;
+pub(crate) mod pools;
 pub(crate) mod rate;
 pub(crate) mod releases;
 pub(crate) mod saves;
@@ -28,6 +29,7 @@ use content::SealKey;
 
 use self::admission::Refused;
 use self::catalogue::Catalogue;
+use self::pools::Hindrances;
 use self::rate::RateLimit;
 use self::token::{NoRandomness, TokenHash};
 use self::uploads::Uploads;
@@ -45,6 +47,8 @@ pub(crate) struct Plane {
     pub(crate) coordinator: Arc<Coordinator>,
     pub(crate) uploads: Uploads,
     pub(crate) observer: Observer,
+    /// Why pools of warm instances are not full.
+    pub(crate) hindrances: Hindrances,
     /// From which the keys of all saves are made.
     pub(crate) save_key: SealKey,
     /// Of the authority that nodes' certificates are of; `None` where no node can join.

@@ -16,12 +16,11 @@ use uuid::Uuid;
 
 use super::access::{Caller, operator};
 use super::admission::{Most, Refused, admit};
-use super::releases::OPERATOR_TENANT;
 use super::token::new_session_token;
 use super::{Plane, broken, no_randomness, now};
 use crate::demand::Demand;
 use crate::reconcile;
-use crate::store::{Changed, Claimed, Owner, SaveRule, SessionRecord};
+use crate::store::{Changed, Claimed, SaveRule, SessionRecord};
 
 /// How long the answer waits for a place to be decided on. It takes milliseconds; who is answered without hears of it over the link.
 const DECISION_LIMIT: Duration = Duration::from_secs(3);
@@ -86,10 +85,7 @@ impl Plane {
         }
         let (token, hash) = new_session_token().map_err(no_randomness)?;
         let created_at = now();
-        let tenant = match self.store.owner(&package.manifest.name).await.map_err(broken)? {
-            Owner::Tenant(tenant) if package.release().is_some() => tenant,
-            Owner::Tenant(_) | Owner::Nobody => OPERATOR_TENANT.to_owned(),
-        };
+        let tenant = self.owner_of(&package).await.map_err(broken)?;
         if matches!(caller, Caller::Tenant(name) if *name != tenant) {
             return Err(ProblemKind::AppUnknown.because(format!("You offer no app called `{}`.", request.app)));
         }
@@ -123,6 +119,7 @@ impl Plane {
             explanation: None,
             asked_starts: 0,
             demand: Demand::default(),
+            pool: None,
         };
         let saves = &package.manifest.saves;
         let saves = (saves.are_kept() && record.player_id.is_some())

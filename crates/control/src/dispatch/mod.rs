@@ -8,6 +8,7 @@
 mod demand;
 mod numbers;
 mod view;
+mod warm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use scheduler::{
 
 use self::demand::resources;
 use self::numbers::{Numbers, Sessions, grant};
+use self::warm::Warm;
 use crate::coordinator::fleet::{NodeView, Nodes, replica_at};
 use crate::demand::{Asked, Demand};
 use crate::store::SessionRecord;
@@ -43,6 +45,10 @@ pub(crate) enum Act {
     Offer { session: SessionId, node: NodeId, demand: Demand, until: UtcTime, why: Vec<SiteVerdict> },
     /// The place is its.
     Reserve { session: SessionId, node: NodeId, demand: Demand, why: Vec<SiteVerdict> },
+    /// The place of a warm instance is its, and the instance.
+    Claim { session: SessionId, node: NodeId, warm: SessionId, demand: Demand, why: Vec<SiteVerdict> },
+    /// A warm instance is given up: somebody who plays needs its place.
+    GiveUp { session: SessionId },
     /// It gets none.
     End { session: SessionId, reason: EndReason, why: Vec<SiteVerdict> },
 }
@@ -117,6 +123,7 @@ pub(crate) struct Dispatcher {
     epochs: BTreeMap<SessionId, u32>,
     /// Rows that want a place.
     waits: BTreeSet<SessionId>,
+    warm: Warm,
     /// What was told, so that only changes are told.
     told_nodes: BTreeMap<NodeId, (Capacity, NodeState)>,
     told_replicas: BTreeMap<NodeId, Vec<ObservedReplica>>,
@@ -141,6 +148,7 @@ impl Dispatcher {
             sessions: Sessions::default(),
             epochs: BTreeMap::new(),
             waits: BTreeSet::new(),
+            warm: Warm::default(),
             told_nodes: BTreeMap::new(),
             told_replicas: BTreeMap::new(),
             told_grants: BTreeMap::new(),
@@ -192,6 +200,8 @@ impl Dispatcher {
         for id in gone {
             self.epochs.remove(&id);
             self.waits.remove(&id);
+            self.warm.forget(id);
+            self.warm.settle(id);
             if let Some(session) = self.sessions.forget(id) {
                 self.scheduler.end(now, session);
             }
@@ -201,7 +211,9 @@ impl Dispatcher {
                 self.waits.insert(record.id);
             } else {
                 self.waits.remove(&record.id);
+                self.warm.settle(record.id);
             }
+            self.warm.see(record, || (shown.played)(record));
         }
     }
 
@@ -256,7 +268,7 @@ impl Dispatcher {
     fn number(&mut self, now: Duration, shown: &Shown<'_>) -> BTreeSet<ReleaseId> {
         let (mut new_releases, mut has_new_tenant) = (BTreeSet::new(), false);
         for record in shown.live().filter(|record| !self.epochs.contains_key(&record.id)) {
-            has_new_tenant |= self.tenants.of(&record.tenant).1;
+            has_new_tenant |= self.tenants.of(&quota_of(record).to_owned()).1;
             let played = (shown.played)(record);
             let (release, is_new) = self.releases.of(&release_name(record, &played));
             let release = ReleaseId(small(release));
@@ -310,6 +322,8 @@ impl Dispatcher {
     fn adopt(&mut self, now: Duration, shown: &Shown<'_>) {
         for record in shown.live() {
             match (record.node.and_then(|id| self.nodes.known(&id)), record.state) {
+                // Its place is another's already.
+                (Some(_), _) if self.warm.is_claimed(record.id) => {}
                 (Some(node), state) if !self.knows(record) => {
                     let offered_until = match state {
                         SessionState::Offered { until } => Some(self.time(until)),
@@ -351,12 +365,43 @@ impl Dispatcher {
                 continue;
             }
             let (session, request) = self.request(record, shown);
-            if let Decision::Refused { why, .. } = self.scheduler.ask(now, session, request) {
-                let why = self.verdicts(&why);
-                refused.push(Act::End { session: record.id, reason: EndReason::NoPlace, why });
+            if self.take_over(now, record, session, &request, shown) {
+                continue;
+            }
+            match self.scheduler.ask(now, session, request) {
+                Decision::Placed { .. } => {}
+                Decision::Waits { .. } if record.pool.is_none() => {}
+                Decision::Waits { why, .. } | Decision::Refused { why, .. } => {
+                    // A warm instance waits for nothing: somebody who plays would wait behind it.
+                    self.scheduler.end(now, session);
+                    let why = self.verdicts(&why);
+                    refused.push(Act::End { session: record.id, reason: EndReason::NoPlace, why });
+                }
             }
         }
         refused
+    }
+
+    /// Gives a session a warm instance, where there is one that would do.
+    fn take_over(
+        &mut self,
+        now: Duration,
+        record: &SessionRecord,
+        session: scheduler::SessionId,
+        request: &Request,
+        shown: &Shown<'_>,
+    ) -> bool {
+        if record.pool.is_some() {
+            return false;
+        }
+        let warm = self.warm.for_session(record, &(shown.played)(record));
+        let numbers: Vec<_> = warm.iter().filter_map(|id| self.session(*id)).collect();
+        let Some(taken) = self.scheduler.take_over(now, session, request, &numbers) else { return false };
+        if let Some(of) = self.sessions.id(taken.of) {
+            self.warm.forget(of);
+            self.warm.claim(record.id, of);
+        }
+        true
     }
 
     /// The number of a session, and what it asks for. Notes that the scheduler knows it.
@@ -364,7 +409,7 @@ impl Dispatcher {
         let session = self.sessions.of(record.id);
         self.epochs.insert(record.id, record.epoch);
         let played = (shown.played)(record);
-        let (tenant, _) = self.tenants.of(&record.tenant);
+        let (tenant, _) = self.tenants.of(&quota_of(record).to_owned());
         let (release, _) = self.releases.of(&release_name(record, &played));
         // There is one class until apps name theirs; what nothing has is refused by every site.
         let (class, _) = self.classes.of(&api::fleet::STANDARD_CLASS.to_owned());
@@ -375,7 +420,8 @@ impl Dispatcher {
             class: class_id(class),
             resources: self.need(record, shown),
             priority: Priority::default(),
-            is_trial: false,
+            // It goes before anybody who plays.
+            is_trial: record.pool.is_some(),
             probes: Vec::new(),
             sites: sites.map(|site| site.into_iter().collect()),
             most_round_trip: MOST_ROUND_TRIP,
@@ -391,10 +437,13 @@ impl Dispatcher {
             let (number, lapsed) = match event {
                 Event::GaveUp { session } => (session, false),
                 Event::OfferLapsed { session } => (session, true),
-                // There are no trials yet; a placement is seen where it is compared.
-                Event::Placed { .. } | Event::Warned { .. } | Event::Reprieved { .. } | Event::MustEnd { .. } => {
+                // The only trials yet are warm instances, and nobody has to be warned there.
+                Event::Warned { session, .. } | Event::MustEnd { session } => {
+                    acts.extend(self.sessions.id(session).map(|session| Act::GiveUp { session }));
                     continue;
                 }
+                // A placement is seen where it is compared.
+                Event::Placed { .. } | Event::Reprieved { .. } => continue,
             };
             let Some(id) = self.sessions.id(number) else { continue };
             self.epochs.remove(&id);
@@ -447,6 +496,10 @@ impl Dispatcher {
         let why = self.chosen(node);
         let demand = self.scheduler.resources_of(session).map(demand::of).unwrap_or_default();
         let session_id = record.id;
+        if let Some(warm) = self.warm.claimed_by(session_id) {
+            said.acts.push(Act::Claim { session: session_id, node: id, warm, demand, why });
+            return;
+        }
         match (self.scheduler.offered_until(session), record.state) {
             (Some(until), SessionState::Requested | SessionState::Queued { .. }) => {
                 let until = self.began.plus(until);
@@ -476,6 +529,11 @@ fn state(view: &NodeView) -> NodeState {
         (Duty::Active, Health::Alive) if view.refuses().is_some() => NodeState::Cordoned,
         (Duty::Active, Health::Alive) => NodeState::Ready,
     }
+}
+
+/// Whose quota it uses: warm instances use nobody's, and no tenant has this name.
+fn quota_of(record: &SessionRecord) -> &str {
+    if record.pool.is_some() { "" } else { &record.tenant }
 }
 
 fn release_name(record: &SessionRecord, played: &Played) -> String {

@@ -97,6 +97,7 @@ impl World {
             explanation: None,
             asked_starts: 0,
             demand: Demand::default(),
+            pool: None,
         };
         self.records.insert(id, Arc::new(record));
     }
@@ -134,6 +135,7 @@ impl World {
                     Arc::make_mut(self.records.get_mut(&session).unwrap()).state = SessionState::Queued { cause };
                 }
                 Act::End { session, .. } => drop(self.records.remove(&session)),
+                Act::Claim { .. } | Act::GiveUp { .. } => panic!("nothing is kept warm here: {act:?}"),
             }
         }
         said

@@ -11,6 +11,7 @@ mod guard;
 mod link;
 mod openapi;
 mod players;
+mod pools;
 mod problem;
 pub(crate) mod relay;
 mod saves;
@@ -67,6 +68,8 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(fleet::create_join_token))
         .routes(routes!(fleet::set_duty))
         .routes(routes!(fleet::set_grant))
+        .routes(routes!(pools::list, pools::create))
+        .routes(routes!(pools::resize, pools::remove))
         .routes(routes!(players::create))
         .routes(routes!(players::me, players::erase_me))
         .routes(routes!(players::my_plays))

@@ -31,6 +31,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct Counts {
     /// By site and state.
     sessions: BTreeMap<(String, &'static str), u64>,
+    /// Instances of pools by site, and whether anybody could have them.
+    warm: BTreeMap<(String, &'static str), u64>,
     queue: BTreeMap<&'static str, u64>,
     tenants: BTreeMap<String, u64>,
     /// What sessions have of nodes, by site and class.
@@ -79,6 +81,11 @@ impl Counts {
             let site = node.map_or_else(String::new, |node| node.record.site.clone());
             if let Some(node) = node {
                 counts.used.entry((site.clone(), node.record.class.clone())).or_default().add_session(record);
+            }
+            if record.pool.is_some() {
+                let is_ready = matches!(record.state, SessionState::Ready { .. });
+                *counts.warm.entry((site, if is_ready { "ready" } else { "other" })).or_default() += 1;
+                continue;
             }
             *counts.sessions.entry((site, record.state.name())).or_default() += 1;
             *tenants.entry(&record.tenant).or_default() += 1;
@@ -160,6 +167,9 @@ impl Collector for Fleet {
             "Sessions that live, by where they are; site is empty where they have no place",
             sessions,
         )?;
+        let warm = counts.warm.iter().map(|((site, state), n)| (two("site", site, "state", state), whole(*n)));
+        let help = "Instances of pools: ready for whoever asks, or on their way to that, or to their end";
+        gauges(e, "warm_instances", help, warm)?;
         let queue = counts.queue.iter().map(|(cause, n)| ([("cause", *cause)], whole(*n)));
         gauges(e, "session_queue_length", "Sessions that wait for a place", queue)?;
         let tenants = counts.tenants.iter().map(|(name, n)| ([("tenant", name.as_str())], whole(*n)));

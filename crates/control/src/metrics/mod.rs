@@ -54,6 +54,10 @@ pub(crate) enum Decision {
     Offer,
     /// It has a place.
     Reserve,
+    /// It has a warm instance.
+    Claim,
+    /// A warm instance makes room.
+    GiveUp,
     /// It gets none.
     End,
     /// The place was not there when it was to be written.
@@ -61,13 +65,15 @@ pub(crate) enum Decision {
 }
 
 impl Decision {
-    const ALL: [Self; 5] = [Self::Queue, Self::Offer, Self::Reserve, Self::End, Self::Full];
+    const ALL: [Self; 7] = [Self::Queue, Self::Offer, Self::Reserve, Self::Claim, Self::GiveUp, Self::End, Self::Full];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Queue => "queue",
             Self::Offer => "offer",
             Self::Reserve => "reserve",
+            Self::Claim => "claim",
+            Self::GiveUp => "give_up",
             Self::End => "end",
             Self::Full => "full",
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::id::SessionId;
-use api::node::{DesiredInstance, DesiredInstances, DesiredSaves, PackageSource};
+use api::manifest::Manifest;
+use api::node::{DesiredInstance, DesiredInstances, DesiredSaves, PackageSource, Warmth};
 use api::session::SessionState;
 
 use crate::app::catalogue::{Catalogue, Source};
@@ -46,6 +47,7 @@ fn instance(
     // A claim is made for packages of the catalogue alone; directories' do not change while the process lives, releases never.
     let package = catalogue.played(&record.app, record.release)?;
     let seconds = |duration: std::time::Duration| u32::try_from(duration.as_secs().max(1)).unwrap_or(u32::MAX);
+    let warm = record.pool.map(|_| warmth(&package.manifest));
     Some(DesiredInstance {
         instance: record.instance,
         epoch: record.epoch,
@@ -57,9 +59,16 @@ fn instance(
         spec: record.spec,
         resizable: record.resizable,
         saves,
-        connect_timeout_s: seconds(limits.connect_timeout),
+        // Nobody is waited for until somebody has it: its life is bounded here.
+        connect_timeout_s: if warm.is_some() { u32::MAX } else { seconds(limits.connect_timeout) },
         reconnect_grace_s: seconds(limits.reconnect_grace),
         stop,
         trace: None,
+        warm,
     })
+}
+
+/// How far an instance of an app is started for nobody: a game reads its save when it starts.
+pub(crate) fn warmth(manifest: &Manifest) -> Warmth {
+    if manifest.saves.are_kept() { Warmth::Prepared } else { Warmth::Running }
 }

@@ -7,6 +7,7 @@ pub(crate) mod command;
 pub(crate) mod desired;
 mod learned;
 mod pass;
+mod pool;
 pub(crate) mod session;
 
 use std::sync::Arc;

@@ -7,21 +7,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::fleet::{Duty, Health, TenantGrant};
-use api::id::{NodeId, SessionId};
+use api::id::{InstanceId, NodeId, SessionId};
 use api::node::{InstanceState, ObservedInstance};
 use api::rest::{SessionStatistics, SiteVerdict};
-use api::session::{Party, SessionState};
+use api::session::{EndReason, Party, SessionState};
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
+use super::pool::Keeper;
 use super::session::{self, Evidence, Rules};
 use super::{announce, learned};
 use crate::app::catalogue::Source;
 use crate::app::releases::LOCAL_SITE;
 use crate::app::{Plane, now};
 use crate::coordinator::fleet::{NodeView, Nodes};
+use crate::demand::Demand;
 use crate::dispatch::{Act, Dispatcher, Played, Shown, Touched};
 use crate::metrics::{Decision, SaveStep};
-use crate::store::{SessionRecord, Step, Stepped, StoreError};
+use crate::store::{SessionRecord, Step, Stepped, StoreError, Takes};
 
 /// How long a save may take after the game's end: longer than the node tries, so that the node's word counts.
 const ARCHIVE_LIMIT: Duration = Duration::from_secs(90);
@@ -43,6 +46,7 @@ pub(super) struct Reconciler {
     dispatcher: Dispatcher,
     nodes: Nodes,
     grants: BTreeMap<String, TenantGrant>,
+    pools: Keeper,
     /// Everything is looked at next.
     is_whole: bool,
     /// Nodes whose sessions are to be looked at, because they changed during the last look.
@@ -73,6 +77,7 @@ impl Reconciler {
             dispatcher: Dispatcher::new(now(), plane.settings.limits.offer),
             nodes: Nodes::new(),
             grants: BTreeMap::new(),
+            pools: Keeper::default(),
             is_whole: true,
             unseen: BTreeSet::new(),
             is_behind: false,
@@ -111,11 +116,13 @@ impl Reconciler {
         if self.is_whole {
             self.nodes = plane.coordinator.fleet.nodes();
             self.grants = plane.store.grants().await?;
+            self.pools.set(plane.store.pools().await?);
             note_capacities(plane, self.nodes.values()).await?;
         } else {
             note_capacities(plane, due.nodes.iter().filter_map(|id| self.nodes.get(id))).await?;
         }
         self.look(plane, &due).await?;
+        self.pools.look(plane, &self.nodes).await?;
         due.written.append(&mut plane.store.live.take_changed());
         // Who asked meanwhile is to be placed by what nodes say now; their sessions are looked at next.
         let newer = plane.coordinator.fleet.take_changed();
@@ -170,7 +177,7 @@ impl Reconciler {
             if becomes.is_some() || takes.is_some() {
                 // What was decided on a copy is decided again on the row itself: it may have changed meanwhile.
                 let next = move |row: &SessionRecord| learned::with(row, session::next(row, &evidence, &rules), takes);
-                steps.push(Step { id: record.id, on: None, next: Box::new(next) });
+                steps.push(Step::new(record.id, next));
                 instances.push((record, instance));
             }
         }
@@ -209,6 +216,7 @@ impl Reconciler {
             self.told_waits_at = Instant::now();
         }
         let only = plane.settings.embedded.map(|_| LOCAL_SITE.to_owned());
+        let pools = &self.pools;
         let said = self.dispatcher.look(&Shown {
             now: now(),
             touched: &touched,
@@ -217,7 +225,7 @@ impl Reconciler {
             nodes: &self.nodes,
             changed_nodes: &due.nodes,
             grants: &self.grants,
-            played: &|record| played(plane, record, only.as_ref()),
+            played: &|record| at_pool(played(plane, record, only.as_ref()), record, pools),
             asked: &|record| learned::asked(plane, record),
             asked_version: plane.coordinator.demands.version(),
             patience: plane.settings.limits.patience,
@@ -226,8 +234,12 @@ impl Reconciler {
         for (session, place) in said.waits {
             plane.coordinator.publish_queue(session, place);
         }
+        let mut claims = BTreeSet::new();
         for act in &said.acts {
             plane.observer.metrics.decided(decision(act));
+            if let Act::Claim { session, .. } = act {
+                claims.insert(*session);
+            }
         }
         let steps: Vec<Step<'_>> = said.acts.into_iter().map(|act| step(plane, act)).collect();
         let asked: Vec<(SessionId, Option<NodeId>)> = steps.iter().map(|step| (step.id, step.on)).collect();
@@ -236,6 +248,13 @@ impl Reconciler {
                 Stepped::Yes(record) => {
                     self.refused.remove(&session);
                     announce(plane, &record);
+                    if claims.contains(&session)
+                        && let Some(node) = record.node
+                    {
+                        // The instance has to hear whose it is, whatever state that is in.
+                        plane.coordinator.fleet.want(node);
+                        info!(%session, instance = %record.instance, "place decided where an instance was kept warm");
+                    }
                 }
                 Stepped::No(_) | Stepped::Missing => {}
                 Stepped::Failed => self.is_behind = true,
@@ -279,13 +298,15 @@ fn evidence<'a>(
     may_recover: bool,
 ) -> Evidence<'a> {
     let health = node.map_or(Health::Lost, |node| node.health);
+    let is_warm = record.pool.is_some();
     Evidence {
         node_gone: health == Health::Lost,
         node_seen: health == Health::Alive,
         node_drained: node.is_some_and(|node| node.record.duty == Duty::Draining),
-        may_recover,
+        // A warm instance is not moved: another one is started.
+        may_recover: may_recover && !is_warm,
         instance,
-        link_absent: plane.coordinator.link_absent(record.id),
+        link_absent: plane.coordinator.link_absent(record.id).filter(|_| !is_warm),
         now: now(),
     }
 }
@@ -310,11 +331,22 @@ fn played(plane: &Plane, record: &SessionRecord, only: Option<&String>) -> Playe
     }
 }
 
+/// What is played there: a warm instance at its pool's site alone.
+fn at_pool(played: Played, record: &SessionRecord, pools: &Keeper) -> Played {
+    let Some(pool) = record.pool else { return played };
+    let is_there = |site: &str| played.site.as_ref().is_none_or(|only| only == site);
+    // Of a pool that is gone, or where the package is not: nowhere.
+    let site = pools.site(pool).filter(|site| is_there(site)).unwrap_or_default();
+    Played { site: Some(site.to_owned()), ..played }
+}
+
 fn decision(act: &Act) -> Decision {
     match act {
         Act::Queue { .. } => Decision::Queue,
         Act::Offer { .. } => Decision::Offer,
         Act::Reserve { .. } => Decision::Reserve,
+        Act::Claim { .. } => Decision::Claim,
+        Act::GiveUp { .. } => Decision::GiveUp,
         Act::End { .. } => Decision::End,
     }
 }
@@ -324,23 +356,40 @@ fn step(plane: &Plane, act: Act) -> Step<'_> {
     let length = plane.settings.limits.session_length;
     match act {
         Act::Queue { session, cause } => {
-            Step { id: session, on: None, next: Box::new(move |row| session::queued(row, cause, now())) }
+            Step::new(session, move |row: &SessionRecord| session::queued(row, cause, now()))
         }
         Act::End { session, reason, why } => {
             let next = move |row: &SessionRecord| session::ended(row, reason, now()).map(|new| explained(new, why));
-            Step { id: session, on: None, next: Box::new(next) }
+            Step::new(session, next)
         }
         Act::Offer { session, node, demand, until, why } => {
             let offered = move |row: &SessionRecord| session::offered(row, node, until, now());
             let next = move |row: &SessionRecord| offered(row).map(|new| explained(new, why).placed_with(demand));
-            Step { id: session, on: Some(node), next: Box::new(next) }
+            Step { on: Some(node), ..Step::new(session, next) }
         }
-        Act::Reserve { session, node, demand, why } => {
-            let reserved = move |row: &SessionRecord| session::reserved(row, node, length, now());
-            let next = move |row: &SessionRecord| reserved(row).map(|new| explained(new, why).placed_with(demand));
-            Step { id: session, on: Some(node), next: Box::new(next) }
+        Act::Reserve { session, node, demand, why } => reserve((session, node, demand), why, length),
+        Act::Claim { session, node, warm, demand, why } => {
+            let timeout = plane.settings.limits.connect_timeout;
+            let spare = InstanceId::from_uuid(Uuid::now_v7());
+            let join =
+                move |new: &SessionRecord, warm: &SessionRecord| session::claimed(new, warm, timeout, spare, now());
+            let takes = Takes { from: warm, join: Box::new(join) };
+            Step { takes: Some(takes), ..reserve((session, node, demand), why, length) }
+        }
+        Act::GiveUp { session } => {
+            Step::new(session, |row: &SessionRecord| session::stopped(row, EndReason::Unused, now()))
         }
     }
+}
+
+fn reserve<'a>(
+    (session, node, demand): (SessionId, NodeId, Demand),
+    why: Vec<SiteVerdict>,
+    length: Duration,
+) -> Step<'a> {
+    let reserved = move |row: &SessionRecord| session::reserved(row, node, length, now());
+    let next = move |row: &SessionRecord| reserved(row).map(|new| explained(new, why).placed_with(demand));
+    Step { on: Some(node), ..Step::new(session, next) }
 }
 
 fn explained(record: SessionRecord, why: Vec<SiteVerdict>) -> SessionRecord {

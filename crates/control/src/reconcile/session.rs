@@ -8,7 +8,7 @@ use std::mem::discriminant;
 use std::time::Duration;
 
 use api::clock::UtcTime;
-use api::id::NodeId;
+use api::id::{InstanceId, NodeId};
 use api::node::{InstanceState, ObservedInstance, PlayerPresence};
 use api::saves::SaveFailure;
 use api::session::{EndReason, PrepareStage, SessionState, WaitCause};
@@ -153,6 +153,36 @@ pub(crate) fn reserved(record: &SessionRecord, node: NodeId, length: Duration, n
     Some(new)
 }
 
+/// A session with its place, and the warm instance that it takes over; what both are then. `None` when that is not to be had any more, or is
+/// not what the session needs.
+pub(crate) fn claimed(
+    reserved: &SessionRecord,
+    warm: &SessionRecord,
+    connect_timeout: Duration,
+    spare: InstanceId,
+    now: UtcTime,
+) -> Option<(SessionRecord, SessionRecord)> {
+    let fits = |record: &SessionRecord| (record.node, record.epoch, record.app.clone(), record.release, record.spec);
+    let is_ready = matches!(warm.state, SessionState::Ready { .. }) && warm.pool.is_some();
+    if !is_ready || reserved.state != SessionState::Reserved || fits(reserved) != fits(warm) {
+        return None;
+    }
+    let (mut taker, mut gone) = (reserved.clone(), warm.clone());
+    taker.instance = warm.instance;
+    taker.observed = true;
+    taker.first_frame = warm.first_frame;
+    let state = if warm.first_frame {
+        SessionState::Ready { connect_until: now.plus(connect_timeout) }
+    } else {
+        SessionState::Preparing { stage: PrepareStage::Game }
+    };
+    enter(&mut taker, state, now);
+    // An instance is of one session.
+    gone.instance = spare;
+    enter(&mut gone, end(EndReason::Claimed, now), now);
+    Some((taker, gone))
+}
+
 /// The session while its game is stopped to be started again; `None` when it has no instance of this epoch, or is ending.
 pub(crate) fn restarted(record: &SessionRecord, epoch: u32, now: UtcTime) -> Option<SessionRecord> {
     if record.epoch != epoch || !has_instance(record) || stop_reason(record).is_some() {
@@ -271,6 +301,7 @@ fn observe(record: &mut SessionRecord, instance: &ObservedInstance, now: UtcTime
         // What was asked for stays asked for, until the node has done it.
         InstanceState::ContentFetching
         | InstanceState::StreamerStarting
+        | InstanceState::Prepared
         | InstanceState::GameStarting
         | InstanceState::Running { .. }
         | InstanceState::Stopping { .. }
@@ -280,7 +311,13 @@ fn observe(record: &mut SessionRecord, instance: &ObservedInstance, now: UtcTime
         }
         InstanceState::ContentFetching => SessionState::Preparing { stage: PrepareStage::Content },
         InstanceState::StreamerStarting => SessionState::Preparing { stage: PrepareStage::Streamer },
-        InstanceState::GameStarting => SessionState::Preparing { stage: PrepareStage::Game },
+        InstanceState::Prepared if record.pool.is_some() => warm(record),
+        // It does not know yet that it was claimed.
+        InstanceState::Prepared | InstanceState::GameStarting => SessionState::Preparing { stage: PrepareStage::Game },
+        InstanceState::Running { first_frame } if record.pool.is_some() => {
+            record.first_frame |= first_frame;
+            if record.first_frame { warm(record) } else { SessionState::Preparing { stage: PrepareStage::Game } }
+        }
         InstanceState::Running { first_frame } => {
             record.first_frame |= first_frame;
             playing(record.state, instance.player, now, rules)
@@ -288,6 +325,11 @@ fn observe(record: &mut SessionRecord, instance: &ObservedInstance, now: UtcTime
         InstanceState::Stopping { reason } => SessionState::Stopping { reason: *reason },
     };
     enter(record, state, now);
+}
+
+/// The state of a warm instance that may be claimed.
+fn warm(record: &SessionRecord) -> SessionState {
+    SessionState::Ready { connect_until: record.ends_at }
 }
 
 /// The state while the game runs; a state that is there already keeps its instant.
@@ -318,6 +360,7 @@ fn overdue(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Op
         }
         // The queue has a limit of its own.
         SessionState::Recovering { .. } => too_long.then(|| end(EndReason::TimeLimit, now)),
+        _ if too_long && record.pool.is_some() => stop(EndReason::Unused),
         _ if too_long => stop(EndReason::TimeLimit),
         SessionState::Reserved if in_state >= REPORT_LIMIT => stop(EndReason::NodeLost),
         // Fetching takes as long as it takes; the node says when it fails.
@@ -348,3 +391,9 @@ fn overdue(record: &SessionRecord, evidence: &Evidence<'_>, rules: &Rules) -> Op
 
 #[cfg(test)]
 mod tests;
+
+/// A session in this state, for tests of whoever reads rows.
+#[cfg(test)]
+pub(crate) fn test_record(state: SessionState) -> SessionRecord {
+    tests::record(state, false)
+}

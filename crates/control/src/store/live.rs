@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::id::{NodeId, PlayerId, SessionId};
+use api::id::{NodeId, PlayerId, PoolId, SessionId};
 
 use super::claim::Usage;
 use super::session::SessionRecord;
@@ -34,6 +34,8 @@ struct Inner {
     records: Records,
     of_nodes: BTreeMap<NodeId, BTreeSet<SessionId>>,
     of_tokens: HashMap<[u8; 32], SessionId>,
+    /// Warm instances.
+    of_pools: BTreeMap<PoolId, BTreeSet<SessionId>>,
     /// How many live, also those whose request is being written.
     of_addresses: BTreeMap<String, u32>,
     of_players: BTreeMap<PlayerId, u32>,
@@ -89,6 +91,13 @@ impl Live {
         let inner = self.lock();
         let ids = inner.of_nodes.get(&node).into_iter().flatten();
         ids.filter_map(|id| inner.records.get(id)).cloned().collect()
+    }
+
+    /// The warm instances, by pool.
+    pub(crate) fn of_pools(&self) -> BTreeMap<PoolId, Vec<Arc<SessionRecord>>> {
+        let inner = self.lock();
+        let records = |ids: &BTreeSet<SessionId>| ids.iter().filter_map(|id| inner.records.get(id)).cloned().collect();
+        inner.of_pools.iter().map(|(pool, ids)| (*pool, records(ids))).collect()
     }
 
     /// Those that were written since this was asked last, ended ones among them.
@@ -160,6 +169,10 @@ impl Inner {
 
     /// Counts a session in, or out.
     fn count(&mut self, record: &SessionRecord, is_in: bool) {
+        // A warm instance is nobody's: what it takes is there for whoever asks.
+        if record.pool.is_some() {
+            return;
+        }
         let step = |count: u32| if is_in { count.saturating_add(1) } else { count.saturating_sub(1) };
         let total = if record.node.is_some() { &mut self.placed } else { &mut self.waiting };
         *total = step(*total);
@@ -183,6 +196,9 @@ impl Inner {
         if let Some(node) = record.node {
             self.of_nodes.entry(node).or_default().insert(record.id);
         }
+        if let Some(pool) = record.pool {
+            self.of_pools.entry(pool).or_default().insert(record.id);
+        }
         self.changed.insert(record.id);
         self.records.insert(record.id, Arc::new(record));
     }
@@ -197,6 +213,14 @@ impl Inner {
             of_node.remove(&id);
             if of_node.is_empty() {
                 self.of_nodes.remove(&node);
+            }
+        }
+        if let Some(pool) = record.pool
+            && let Some(of_pool) = self.of_pools.get_mut(&pool)
+        {
+            of_pool.remove(&id);
+            if of_pool.is_empty() {
+                self.of_pools.remove(&pool);
             }
         }
         self.changed.insert(id);

@@ -6,6 +6,7 @@ mod demand;
 mod fleet;
 mod keeping;
 mod leadership;
+mod pool;
 
 use sea_orm_migration::prelude::*;
 
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(command::CreateCommand),
             Box::new(leadership::CreateLeadership),
             Box::new(demand::CreateDemand),
+            Box::new(pool::CreatePool),
         ]
     }
 }

@@ -37,6 +37,12 @@ const MIGRATION: i64 = 2;
 const CONTROL_PLANE: i64 = 3;
 const KEEPER: i64 = 4;
 
+/// A server looks so often whether a client is still there for which it works or waits for a lock. Without that the statements of a process that was
+/// killed hold what they have locked until they are through, and who starts in its place waits for them. Servers before version 14 cannot, and
+/// those on systems that do not say it refuse.
+const LOOK_AFTER_CLIENT: &str = "SELECT set_config('client_connection_check_interval', '250', false) \
+     WHERE current_setting('server_version_num')::int >= 140000";
+
 /// Texts sort by their bytes, whatever the database's language, as they do in SQLite. Also, an order that the system's C library defines
 /// changes with its updates, and breaks the indexes of texts.
 const BYTEWISE_TEXT: &str = r#"
@@ -156,6 +162,14 @@ fn pool(most: u32) -> PgPoolOptions {
     let pool = PgPoolOptions::new().max_connections(most).acquire_timeout(BUSY);
     // Connections that a restart of the server broke are found and replaced before anybody gets one.
     let pool = pool.test_before_acquire(true);
+    let pool = pool.after_connect(|connection, _metadata| {
+        Box::pin(async move {
+            if let Err(error) = query(LOOK_AFTER_CLIENT).execute(connection).await {
+                tracing::debug!(%error, "the server does not look after its clients");
+            }
+            Ok(())
+        })
+    });
     // Who gave up waiting hands back a connection that may never answer: without this it would keep its place in the pool.
     pool.after_release(|connection, _metadata| {
         Box::pin(async move {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use api::clock::UtcTime;
-use api::id::{InstanceId, NodeId, PlayerId, SessionId};
+use api::id::{InstanceId, NodeId, PlayerId, PoolId, SessionId};
 use api::manifest::AppName;
 use api::rest::{Session, SiteVerdict};
 use api::session::{EndReason, PrepareStage, SessionState, WaitCause};
@@ -58,6 +58,8 @@ pub(crate) struct SessionRecord {
     pub(crate) asked_starts: u32,
     /// What it was placed with, or was measured to take since; nothing while it waits for its first place.
     pub(crate) demand: Demand,
+    /// Of a warm instance, which nobody plays: whose it is.
+    pub(crate) pool: Option<PoolId>,
 }
 
 impl SessionRecord {
@@ -109,7 +111,7 @@ impl Store {
         id: SessionId,
         next: impl FnOnce(&SessionRecord) -> Option<SessionRecord> + Send,
     ) -> Result<Changed, StoreError> {
-        let stepped = self.apply(vec![Step { id, on: None, next: Box::new(next) }]).await?;
+        let stepped = self.apply(vec![Step::new(id, next)]).await?;
         Ok(match stepped.into_iter().next() {
             Some(Stepped::Yes(record)) => Changed::Yes(record),
             Some(Stepped::No(record)) => Changed::No(record),
@@ -146,9 +148,9 @@ impl Store {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// The newest sessions of a tenant, or of all, newest first.
+    /// The newest sessions of a tenant's players, or of all, newest first.
     pub(crate) async fn newest_sessions(&self, tenant: Option<&str>) -> Result<Vec<SessionRecord>, StoreError> {
-        let mut sessions = Entity::find();
+        let mut sessions = Entity::find().filter(Column::Pool.is_null());
         if let Some(tenant) = tenant {
             sessions = sessions.filter(Column::Tenant.eq(tenant));
         }
@@ -255,6 +257,7 @@ pub(super) fn to_row(record: &SessionRecord) -> Model {
         cpu_milli: i64::from(record.demand.cpu_milli),
         memory_mib: i64::from(record.demand.memory_mib),
         egress_kbps: i64::from(record.demand.egress_kbps),
+        pool: record.pool.map(|id| id.to_string()),
     }
 }
 
@@ -308,6 +311,7 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
             memory_mib: read(row.memory_mib.try_into().ok(), "memory_mib")?,
             egress_kbps: read(row.egress_kbps.try_into().ok(), "egress_kbps")?,
         },
+        pool: id(row.pool.as_deref(), "pool")?,
     })
 }
 

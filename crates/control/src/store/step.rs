@@ -13,7 +13,7 @@ use sea_orm::{
 use tracing::error;
 
 use super::entity::node;
-use super::entity::session::{Column, Entity};
+use super::entity::session::{ActiveModel, Column, Entity};
 use super::session::{SessionRecord, from_row, live, to_row};
 use super::{Store, StoreError};
 use crate::demand::Demand;
@@ -30,6 +30,26 @@ pub(crate) struct Step<'a> {
     /// It takes a place on this node, if the node has one: whoever decided may have been wrong, or may not be the one who decides any more.
     pub(crate) on: Option<NodeId>,
     pub(crate) next: Next<'a>,
+    /// It takes over a warm instance, if that is still to be had; else it takes the step alone.
+    pub(crate) takes: Option<Takes<'a>>,
+}
+
+/// What the session that takes and the one that gives become, given what the first would become alone, and the row of the second; `None` when
+/// there is nothing to be had.
+pub(crate) type Join<'a> =
+    Box<dyn FnOnce(&SessionRecord, &SessionRecord) -> Option<(SessionRecord, SessionRecord)> + Send + 'a>;
+
+/// A warm instance that is taken over.
+pub(crate) struct Takes<'a> {
+    pub(crate) from: SessionId,
+    pub(crate) join: Join<'a>,
+}
+
+impl<'a> Step<'a> {
+    /// One that needs no place.
+    pub(crate) fn new(id: SessionId, next: impl FnOnce(&SessionRecord) -> Option<SessionRecord> + Send + 'a) -> Self {
+        Self { id, on: None, next: Box::new(next), takes: None }
+    }
 }
 
 impl fmt::Debug for Step<'_> {
@@ -82,7 +102,8 @@ impl Store {
         let transaction = if nodes.is_empty() { self.write.begin_row().await? } else { self.begin().await? };
         self.check_term(&transaction).await?;
         let mut rooms = if nodes.is_empty() { Rooms::default() } else { Rooms::read(&transaction, nodes).await? };
-        let ids = steps.iter().map(|step| step.id.to_string());
+        let givers = steps.iter().filter_map(|step| step.takes.as_ref()).map(|takes| takes.from);
+        let ids = steps.iter().map(|step| step.id).chain(givers).map(|id| id.to_string());
         // In the order of their ids, so that two transactions never wait for one another.
         let locked = Entity::find().filter(Column::Id.is_in(ids)).order_by_asc(Column::Id).lock_exclusive();
         let mut rows = BTreeMap::new();
@@ -91,7 +112,8 @@ impl Store {
             rows.insert(record.id, record);
         }
         let (mut done, mut models) = (Vec::with_capacity(steps.len()), Vec::new());
-        for Step { id, on, next } in steps {
+        let mut given = Vec::new();
+        for Step { id, on, next, takes } in steps {
             let Some(old) = rows.remove(&id) else {
                 done.push(Stepped::Missing);
                 continue;
@@ -100,7 +122,17 @@ impl Store {
                 done.push(Stepped::No(old));
                 continue;
             };
-            if let Some(node) = on
+            let giver = takes.and_then(|takes| rows.get(&takes.from).map(|giver| (takes.join)(&new, giver)));
+            let has_room = |(taker, gone): &(SessionRecord, SessionRecord)| {
+                on.is_none_or(|node| rooms.exchange(node, gone, taker))
+            };
+            if let Some((taker, mut gone)) = giver.flatten().filter(has_room) {
+                // Its place is taken with it.
+                gone.revision += 1;
+                rows.remove(&gone.id);
+                given.push(gone);
+                new = taker;
+            } else if let Some(node) = on
                 && !rooms.take(node, &old, &new)
             {
                 done.push(Stepped::Full);
@@ -113,12 +145,18 @@ impl Store {
         if models.is_empty() {
             transaction.rollback().await?;
         } else {
-            let all_else = Column::iter().filter(|column| !matches!(column, Column::Id));
-            let replace = OnConflict::column(Column::Id).update_columns(all_else).to_owned();
-            Entity::insert_many(models).on_conflict(replace).exec_without_returning(&transaction).await?;
+            // First, so that no two rows ever have one instance.
+            if !given.is_empty() {
+                replace(&transaction, given.iter().map(|record| to_row(record).into_active_model()).collect()).await?;
+            }
+            replace(&transaction, models).await?;
             let uncertain = self.live.uncertain();
             transaction.commit().await?;
             uncertain.settle();
+        }
+        for gone in given {
+            // Whoever tells of changes hears of it as of any that was found.
+            self.live.find(&gone);
         }
         for stepped in &done {
             match stepped {
@@ -130,6 +168,14 @@ impl Store {
         }
         Ok(done)
     }
+}
+
+/// Writes rows that are there.
+async fn replace(connection: &impl ConnectionTrait, models: Vec<ActiveModel>) -> Result<(), StoreError> {
+    let all_else = Column::iter().filter(|column| !matches!(column, Column::Id));
+    let replace = OnConflict::column(Column::Id).update_columns(all_else).to_owned();
+    Entity::insert_many(models).on_conflict(replace).exec_without_returning(connection).await?;
+    Ok(())
 }
 
 /// What nodes hold, and what of it is taken, as the database sees it.
@@ -194,19 +240,35 @@ impl Rooms {
         Ok(Self(rooms))
     }
 
+    /// Takes the place of one that goes for one that comes, which may need more by now. False when that is not there.
+    fn exchange(&mut self, on: NodeId, gone: &SessionRecord, taker: &SessionRecord) -> bool {
+        let Some(room) = self.0.get_mut(&on.to_string()) else { return false };
+        let ((pixels, amounts), (old_pixels, old_amounts)) = (taken_by(taker), taken_by(gone));
+        room.take(-1, -old_pixels, old_amounts.map(|amount| -amount));
+        let has_room = room.has(pixels, amounts);
+        let (pixels, amounts) = if has_room { (pixels, amounts) } else { (old_pixels, old_amounts) };
+        room.take(1, pixels, amounts);
+        has_room
+    }
+
     /// Takes a place for the session, unless it has this one already.
     fn take(&mut self, on: NodeId, old: &SessionRecord, new: &SessionRecord) -> bool {
         let Some(room) = self.0.get_mut(&on.to_string()) else { return false };
         if old.node == Some(on) && !old.state.is_ended() {
             return true;
         }
-        let pixels = i64::try_from(new.spec.pixels_per_second()).unwrap_or(i64::MAX);
-        let Demand { cpu_milli, memory_mib, egress_kbps } = new.demand;
-        let amounts = [cpu_milli, memory_mib, egress_kbps].map(i64::from);
+        let (pixels, amounts) = taken_by(new);
         let has_room = room.has(pixels, amounts);
         if has_room {
             room.take(1, pixels, amounts);
         }
         has_room
     }
+}
+
+/// Pixels a second, and amounts in the order of [`Room::amounts`].
+fn taken_by(record: &SessionRecord) -> (i64, [i64; 3]) {
+    let Demand { cpu_milli, memory_mib, egress_kbps } = record.demand;
+    let pixels = i64::try_from(record.spec.pixels_per_second()).unwrap_or(i64::MAX);
+    (pixels, [cpu_milli, memory_mib, egress_kbps].map(i64::from))
 }

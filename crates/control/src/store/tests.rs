@@ -43,6 +43,7 @@ pub(super) fn record(app: &str) -> SessionRecord {
         explanation: None,
         asked_starts: 0,
         demand: crate::demand::Demand::default(),
+        pool: None,
     }
 }
 
@@ -59,7 +60,7 @@ async fn claim(store: &Store, record: &SessionRecord, places: u32) -> bool {
     assert_eq!(store.request(record, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
     let take =
         |row: &SessionRecord| Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, ..row.clone() });
-    let step = Step { id: record.id, on: Some(NODE), next: Box::new(take) };
+    let step = Step { on: Some(NODE), ..Step::new(record.id, take) };
     matches!(store.apply(vec![step]).await.unwrap()[..], [Stepped::Yes(_)])
 }
 
@@ -208,7 +209,7 @@ async fn one_session_changes_while_another_process_decides() {
     }
     let since = Instant::now();
     let take = |row: &SessionRecord| Some(SessionRecord { epoch: 7, ..row.clone() });
-    let refused = second.apply(vec![Step { id: session.id, on: Some(NODE), next: Box::new(take) }]).await;
+    let refused = second.apply(vec![Step { on: Some(NODE), ..Step::new(session.id, take) }]).await;
     assert!(refused.is_err() && since.elapsed() < BUSY * 2, "bounded: {refused:?} after {:?}", since.elapsed());
     open.rollback().await.unwrap();
     assert!(claim(&second, &record("pong"), 9).await);
@@ -299,7 +300,7 @@ async fn placed(capacity: Capacity, demands: &[Demand]) -> usize {
         let take = move |row: &SessionRecord| {
             Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, demand, ..row.clone() })
         };
-        steps.push(Step { id: session.id, on: Some(NODE), next: Box::new(take) });
+        steps.push(Step { on: Some(NODE), ..Step::new(session.id, take) });
     }
     // Half of them by what others have left in the table, half by what was given in the same transaction.
     let second = steps.split_off(steps.len() / 2);

@@ -48,6 +48,11 @@ fn assert_failed(outcome: &CommandOutcome, word: &str) {
     );
 }
 
+/// So many seconds to sleep as nothing else on the machine says.
+fn long_sleep() -> String {
+    format!("31337.{}", uuid::Uuid::now_v7().as_u128() % 1_000_000_000_000)
+}
+
 async fn assert_game_goes_on(harness: &Harness, id: InstanceId) {
     let beat = || fs::read(harness.dir.path().join("data/instances").join(id.to_string()).join("home/beat"));
     let (before, began) = (beat().unwrap_or_default(), Instant::now());
@@ -98,17 +103,18 @@ async fn hostile_scripts_end_with_all_that_they_started_and_the_game_goes_on() {
     let mut harness = Harness::new("").await;
     let id = harness.start(GAME, "[limits]\nprocesses = 100").await;
     harness.until_playing(id).await;
+    let sleep = long_sleep();
     for script in [
-        "trap '' TERM INT HUP; setsid sleep 31337 & while :; do sleep 0.01; done",
+        format!("trap '' TERM INT HUP; setsid sleep {sleep} & while :; do sleep 0.01; done"),
         // The shell itself does not fork any more: it would end where it cannot.
-        "(setsid sleep 31337 &); (f() { f | f & }; f) & while :; do :; done",
-        "exec cat /dev/zero",
+        format!("(setsid sleep {sleep} &); (f() {{ f | f & }}; f) & while :; do :; done"),
+        "exec cat /dev/zero".to_owned(),
     ] {
         let began = Instant::now();
-        let (outcome, ..) = run(&mut harness, id, exec(script, 1)).await;
+        let (outcome, ..) = run(&mut harness, id, exec(&script, 1)).await;
         assert_eq!(outcome, CommandOutcome::TimedOut {}, "{script}");
         assert!(began.elapsed() < Duration::from_secs(15), "{script}: {:?}", began.elapsed());
-        assert_eq!(processes_with("31337"), Vec::<String>::new(), "{script}");
+        assert_eq!(processes_with(&sleep), Vec::<String>::new(), "{script}");
         assert_game_goes_on(&harness, id).await;
     }
     harness.stop().await;
@@ -161,10 +167,11 @@ async fn scripts_wait_for_each_other_and_end_with_whoever_wanted_them() {
     let mut harness = Harness::new("").await;
     let id = harness.start(GAME, "").await;
     harness.until_playing(id).await;
-    let first = harness.ask(id, exec("exec sleep 41414", 60)).await;
+    let sleep = long_sleep();
+    let first = harness.ask(id, exec(&format!("exec sleep {sleep}"), 60)).await;
     let second = harness.ask(id, exec("echo second", 60)).await;
     let began = Instant::now();
-    while processes_with("41414").is_empty() {
+    while processes_with(&sleep).is_empty() {
         assert!(began.elapsed() < Duration::from_secs(20));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -175,7 +182,7 @@ async fn scripts_wait_for_each_other_and_end_with_whoever_wanted_them() {
     harness.want().await;
     harness.until_done(second).await;
     assert_eq!(harness.output(second).await, b"second\n");
-    assert_eq!(processes_with("41414"), Vec::<String>::new());
+    assert_eq!(processes_with(&sleep), Vec::<String>::new());
 
     let third = harness.ask(id, exec("sleep 600", 60)).await;
     harness.until("begun", |node| node.commands.iter().any(|one| one.command == third)).await;

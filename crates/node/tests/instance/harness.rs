@@ -106,6 +106,7 @@ impl Harness {
             reconnect_grace_s: 60,
             stop: None,
             trace: None,
+            warm: None,
         }
     }
 

@@ -9,3 +9,4 @@ mod ends;
 mod harness;
 mod life;
 mod usage;
+mod warm;

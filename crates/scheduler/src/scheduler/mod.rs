@@ -12,11 +12,13 @@ mod restart;
 mod trials;
 mod verify;
 mod waits;
+mod warm;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use self::trials::Trials;
+pub use self::warm::Taken;
 use crate::estimate::{Estimate, Lengths, Outcomes};
 use crate::explain::{Explanation, Verdict};
 use crate::fleet::{Fleet, NodeState, Presence, SiteSettings};
@@ -36,6 +38,8 @@ pub struct Settings {
     pub load_weight: u32,
     /// What bringing a release to a site costs, in milliseconds of distance.
     pub fetch_weight: u32,
+    /// What a start from nothing costs against an instance that waits warm, in milliseconds of distance.
+    pub warm_weight: u32,
     /// What a unit of a site's cost costs, in thousandths of a millisecond of distance.
     pub cost_weight: u32,
     /// How long a placement that was waited for is kept for its player.
@@ -53,6 +57,7 @@ impl Default for Settings {
             loss_weight: 4,
             load_weight: 10,
             fetch_weight: 30,
+            warm_weight: 30,
             cost_weight: 1000,
             offer: Duration::from_secs(30),
             warning: Duration::from_secs(60),

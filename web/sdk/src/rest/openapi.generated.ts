@@ -504,6 +504,42 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/pools": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** All pools, the oldest first, with how many instances are ready. */
+        readonly get: operations["list_pools"];
+        readonly put?: never;
+        /** Keeps instances of an app ready at a site from now on. */
+        readonly post: operations["create_pool"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/pools/{id}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        readonly post?: never;
+        /** Removes a pool. Its instances end, but for those that somebody plays. */
+        readonly delete: operations["remove_pool"];
+        readonly options?: never;
+        readonly head?: never;
+        /** Changes how many instances a pool keeps ready. */
+        readonly patch: operations["resize_pool"];
+        readonly trace?: never;
+    };
     readonly "/v1/sessions": {
         readonly parameters: {
             readonly query?: never;
@@ -1022,6 +1058,26 @@ export interface components {
             /** @description The site that it joins: 1 to 40 of `a-z`, `0-9`, `-`. A new name makes a new site. */
             readonly site: string;
         };
+        /** @description Asks for a pool. */
+        readonly CreatePool: {
+            /** @description Of this app. */
+            readonly app: components["schemas"]["AppName"];
+            /** @description Of the release that this channel points to, also after it points to another one. Default: `stable`. */
+            readonly channel?: string | null;
+            /**
+             * Format: int32
+             * @description How long one is kept before it is started anew, in seconds: a minute to a week. Default: four hours.
+             */
+            readonly lifetime_s?: number;
+            /** @description On this site. */
+            readonly site: string;
+            /**
+             * Format: int32
+             * @description How many are kept ready: 1 to 1,000.
+             */
+            readonly size: number;
+            readonly spec?: components["schemas"]["StreamSpec"] | null;
+        };
         /** @description Asks for a session. */
         readonly CreateSession: {
             /** @description What to play. */
@@ -1107,7 +1163,7 @@ export interface components {
          * @description Why a session ended. The words are part of the contract: none is renamed.
          * @enum {string}
          */
-        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "no_place" | "queue_timeout" | "offer_lapsed" | "moved" | "restarted" | "node_lost";
+        readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "no_place" | "queue_timeout" | "offer_lapsed" | "moved" | "restarted" | "unused" | "claimed" | "node_lost";
         /**
          * @description What is known of a node.
          * @enum {string}
@@ -1280,6 +1336,52 @@ export interface components {
         readonly PlayerId: string;
         /** @description A player's bearer token. Its text never reaches logs: `Debug` hides it. */
         readonly PlayerToken: string;
+        /** @description A pool as it is. */
+        readonly Pool: {
+            /** @description Of this app. */
+            readonly app: components["schemas"]["AppName"];
+            /** @description Of the release that this channel points to. */
+            readonly channel: string;
+            /** @description When it was made. */
+            readonly created_at: components["schemas"]["UtcTime"];
+            /** @description Why there are fewer than there shall be; absent when nothing hinders it. */
+            readonly hindered?: string | null;
+            /** @description Its id. */
+            readonly id: components["schemas"]["PoolId"];
+            /**
+             * Format: int32
+             * @description How long one is kept, in seconds.
+             */
+            readonly lifetime_s: number;
+            /**
+             * Format: int32
+             * @description How many are ready.
+             */
+            readonly ready: number;
+            /** @description On this site. */
+            readonly site: string;
+            /**
+             * Format: int32
+             * @description How many shall be ready.
+             */
+            readonly size: number;
+            /** @description With this picture. */
+            readonly spec: components["schemas"]["StreamSpec"];
+            /**
+             * Format: int32
+             * @description How many are being started.
+             */
+            readonly starting: number;
+            /** @description How far its instances are started: as far as they can be without a player. */
+            readonly warmth: components["schemas"]["Warmth"];
+        };
+        /** @description Id of a pool. */
+        readonly PoolId: string;
+        /** @description All pools. */
+        readonly PoolList: {
+            /** @description The oldest first. */
+            readonly pools: readonly components["schemas"]["Pool"][];
+        };
         /**
          * @description How far the preparation is.
          * @enum {string}
@@ -1428,6 +1530,14 @@ export interface components {
         } | {
             /** @enum {string} */
             readonly state: "evicting";
+        };
+        /** @description Changes how many instances a pool keeps ready. */
+        readonly ResizePool: {
+            /**
+             * Format: int32
+             * @description 1 to 1,000.
+             */
+            readonly size: number;
         };
         /** @description Id of a save. */
         readonly SaveId: string;
@@ -1867,6 +1977,11 @@ export interface components {
              */
             readonly low_s: number;
         };
+        /**
+         * @description How far an instance is started for nobody.
+         * @enum {string}
+         */
+        readonly Warmth: "prepared" | "running";
     };
     responses: never;
     parameters: never;
@@ -2930,6 +3045,134 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["PlayList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly list_pools: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The pools. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["PoolList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly create_pool: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["CreatePool"];
+            };
+        };
+        readonly responses: {
+            /** @description The pool. It is being filled. */
+            readonly 201: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Pool"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly remove_pool: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The pool's id. */
+                readonly id: components["schemas"]["PoolId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description It is gone. */
+            readonly 204: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly resize_pool: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The pool's id. */
+                readonly id: components["schemas"]["PoolId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["ResizePool"];
+            };
+        };
+        readonly responses: {
+            /** @description The pool as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Pool"];
                 };
             };
             /** @description A problem. */

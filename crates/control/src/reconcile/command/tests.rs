@@ -59,6 +59,7 @@ fn session(state: SessionState, epoch: u32) -> SessionRecord {
         explanation: None,
         asked_starts: 0,
         demand: crate::demand::Demand::default(),
+        pool: None,
     }
 }
 

@@ -36,7 +36,7 @@ const QUIET: Evidence<'static> = Evidence {
 };
 
 /// A session claimed at 0, in this state since 0, that ends at 10000 s.
-fn record(state: SessionState, observed: bool) -> SessionRecord {
+pub(super) fn record(state: SessionState, observed: bool) -> SessionRecord {
     SessionRecord {
         id: SessionId::from_uuid(Uuid::from_u128(1)),
         instance: InstanceId::from_uuid(Uuid::from_u128(2)),
@@ -62,6 +62,7 @@ fn record(state: SessionState, observed: bool) -> SessionRecord {
         explanation: None,
         asked_starts: 0,
         demand: crate::demand::Demand::default(),
+        pool: None,
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) mod leadership;
 pub(super) mod node;
 pub(super) mod placement;
 pub(super) mod player;
+pub(super) mod pool;
 pub(super) mod release;
 pub(super) mod retired_root;
 pub(super) mod save;

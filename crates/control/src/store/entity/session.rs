@@ -56,6 +56,8 @@ pub struct Model {
     pub cpu_milli: i64,
     pub memory_mib: i64,
     pub egress_kbps: i64,
+    /// Whose warm instance it is, until somebody has it; null of players' sessions.
+    pub pool: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

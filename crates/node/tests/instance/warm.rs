@@ -1,0 +1,90 @@
+//! Instances that are started for nobody, and become somebody's.
+
+use std::fs;
+
+use api::id::InstanceId;
+use api::node::{InstanceState, Warmth};
+use api::session::EndReason;
+
+use crate::harness::{Harness, manifest, processes_with};
+
+/// A game that says which process it is.
+const GAME: &[&str] =
+    &["/bin/sh", "-c", "echo $$ begun > ~/begun; cut -d' ' -f22 /proc/self/stat >> ~/begun; exec sleep 600"];
+
+/// Wishes an instance for nobody.
+async fn start(harness: &mut Harness, warmth: Warmth) -> InstanceId {
+    let mut desired = harness.instance(manifest(GAME, ""));
+    (desired.warm, desired.connect_timeout_s, desired.resizable) = (Some(warmth), u32::MAX, true);
+    let id = desired.instance;
+    harness.desired.push(desired);
+    harness.want().await;
+    id
+}
+
+/// Wishes it for somebody.
+async fn claim(harness: &mut Harness) {
+    let desired = &mut harness.desired[0];
+    (desired.warm, desired.connect_timeout_s, desired.resizable) = (None, 45, false);
+    harness.want().await;
+}
+
+fn begun(harness: &Harness, id: InstanceId) -> Option<String> {
+    fs::read_to_string(harness.dir.path().join("data/instances").join(id.to_string()).join("home/begun")).ok()
+}
+
+fn claimed(harness: &Harness) -> Option<String> {
+    fs::read_to_string(harness.dir.path().join("run/claimed")).ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_instance_starts_its_game_when_somebody_has_it() {
+    let mut harness = Harness::new("no-frame").await;
+    let id = start(&mut harness, Warmth::Prepared).await;
+    harness.until("prepared", |node| node.instances.iter().all(|one| one.state == InstanceState::Prepared)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!((begun(&harness, id), claimed(&harness)), (None, None));
+    assert!(!processes_with(&id.to_string()).is_empty(), "its streamer runs");
+    claim(&mut harness).await;
+    harness.until_playing(id).await;
+    assert_eq!(claimed(&harness).as_deref(), Some("45 false"));
+    assert!(begun(&harness, id).is_some());
+    // Said again it changes nothing.
+    harness.want().await;
+    harness.desired[0].stop = Some(EndReason::PlayerLeft);
+    harness.want().await;
+    assert_eq!(harness.until_ended(id).await.0, EndReason::PlayerLeft);
+    harness.assert_nothing_left(id);
+    harness.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_instance_goes_on_with_the_same_game() {
+    let mut harness = Harness::new("").await;
+    let id = start(&mut harness, Warmth::Running).await;
+    harness.until_playing(id).await;
+    let before = begun(&harness, id).unwrap();
+    claim(&mut harness).await;
+    let mut waited = 0;
+    while claimed(&harness).is_none() {
+        waited += 1;
+        assert!(waited < 1000, "the streamer does not hear of it");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!((claimed(&harness).as_deref(), begun(&harness, id)), (Some("45 false"), Some(before)));
+    let answer = harness.offer(id, 1, "hello").await;
+    assert_eq!(answer, Ok("answer to hello".to_owned()));
+    harness.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_nobody_wants_any_more_leaves_nothing() {
+    let mut harness = Harness::new("no-frame").await;
+    let id = start(&mut harness, Warmth::Prepared).await;
+    harness.until("prepared", |node| node.instances.iter().all(|one| one.state == InstanceState::Prepared)).await;
+    harness.desired[0].stop = Some(EndReason::Unused);
+    harness.want().await;
+    assert_eq!(harness.until_ended(id).await.0, EndReason::Unused);
+    harness.assert_nothing_left(id);
+    harness.stop().await;
+}
