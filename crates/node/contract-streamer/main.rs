@@ -127,7 +127,7 @@ fn main() -> ExitCode {
             }
             ToStreamer::Claimed { connect_timeout_s, resizable } => {
                 let said = format!("{connect_timeout_s} {resizable}");
-                fs::write(settings.runtime_dir.join("../claimed"), said).expect("the claim is noted");
+                fs::write(settings.runtime_dir.join("claimed"), said).expect("the claim is noted");
                 send(&mut stream, &FromStreamer::FirstFrame);
             }
             ToStreamer::Screenshot { request } => {

@@ -33,9 +33,23 @@ const PICTURE_LIMIT: Duration = Duration::from_secs(15);
 /// The way to an instance; `None` when there is none of the command's epoch.
 pub(crate) type Way = Option<mpsc::Sender<Command>>;
 
+/// The way, and what is closed when it has been gone.
+type OwnWay = Option<(mpsc::Sender<Command>, oneshot::Sender<()>)>;
+
+/// Whose turn it is among the commands of an instance.
+#[derive(Debug)]
+struct Turn {
+    /// Closed when the one before has been handed over.
+    before: Option<oneshot::Receiver<()>>,
+    handing_over: oneshot::Sender<()>,
+}
+
 /// A command as this node knows it.
 #[derive(Debug)]
 struct Entry {
+    instance: InstanceId,
+    /// Closed when the instance has it. The next one of the same instance waits for that: they are begun in their order.
+    handed_over: Option<oneshot::Receiver<()>>,
     progress: watch::Receiver<Progress>,
     /// Ended when the command is not desired any more, and with it what waits for it.
     work: JoinHandle<()>,
@@ -121,17 +135,22 @@ impl Commands {
                 return;
             }
             let way = way(one.instance, one.epoch);
+            // Ids sort by creation.
+            let before = self.entries.values_mut().rev().find(|entry| entry.instance == one.instance);
+            let before = before.and_then(|entry| entry.handed_over.take());
+            let (handing_over, handed_over) = oneshot::channel();
+            let turn = Turn { before, handing_over };
             let shown = CommandProgress::Running {};
             let (progress, seen) = watch::channel(Progress { shown, output: Arc::default() });
             let (settings, changed) = (Arc::clone(&self.settings), Arc::clone(&self.changed));
-            let id = one.command;
+            let (id, instance) = (one.command, one.instance);
             let work = tokio::spawn(async move {
                 let began = Instant::now();
-                let done = carry_out(settings, one, way).await;
+                let done = carry_out(settings, one, way, turn).await;
                 progress.send_replace(ended(done, began.elapsed()));
                 changed.notify_one();
             });
-            self.entries.insert(id, Entry { progress: seen, work });
+            self.entries.insert(id, Entry { instance, handed_over: Some(handed_over), progress: seen, work });
         }
     }
 
@@ -168,7 +187,7 @@ fn failed(why: impl Into<String>) -> Done {
     Done { outcome: CommandOutcome::Failed { why: why.into() }, output: None }
 }
 
-async fn carry_out(settings: Arc<NodeSettings>, desired: DesiredCommand, way: Way) -> Done {
+async fn carry_out(settings: Arc<NodeSettings>, desired: DesiredCommand, way: Way, turn: Turn) -> Done {
     let (id, for_note) = (desired.command, Arc::clone(&settings));
     match tokio::task::spawn_blocking(move || note(&for_note, id)).await {
         Ok(Ok(true)) => {}
@@ -178,6 +197,11 @@ async fn carry_out(settings: Arc<NodeSettings>, desired: DesiredCommand, way: Wa
         Ok(Err(error)) => return failed(format!("The node cannot note that it begins: {error}.")),
         Err(error) => return failed(format!("The node cannot note that it begins: {error}.")),
     }
+    if let Some(before) = turn.before {
+        // An error as well says that nothing comes any more.
+        let _closed = before.await;
+    }
+    let way = way.map(|way| (way, turn.handing_over));
     tracing::info!(command = %id, instance = %desired.instance, "command begun");
     match desired.task {
         CommandTask::Exec { script, timeout_s } => exec(script, timeout_s, way).await,
@@ -198,11 +222,18 @@ async fn carry_out(settings: Arc<NodeSettings>, desired: DesiredCommand, way: Wa
 
 const NO_GAME: &str = "The game does not run on the node, or ended before this was done.";
 
-async fn exec(text: String, timeout_s: u32, way: Way) -> Done {
+/// Hands a command over to the instance; false when there is none.
+async fn hand_over(way: OwnWay, command: Command) -> bool {
+    match way {
+        Some((way, _handing_over)) => way.send(command).await.is_ok(),
+        None => false,
+    }
+}
+
+async fn exec(text: String, timeout_s: u32, way: OwnWay) -> Done {
     let (reply, end) = oneshot::channel();
     let timeout = Duration::from_secs(u64::from(timeout_s));
-    let Some(way) = way else { return failed(NO_GAME) };
-    if way.send(Command::Script { text, timeout, reply }).await.is_err() {
+    if !hand_over(way, Command::Script { text, timeout, reply }).await {
         return failed(NO_GAME);
     }
     match end.await {
@@ -211,10 +242,9 @@ async fn exec(text: String, timeout_s: u32, way: Way) -> Done {
     }
 }
 
-async fn screenshot(way: Way) -> Done {
+async fn screenshot(way: OwnWay) -> Done {
     let (reply, picture) = oneshot::channel();
-    let Some(way) = way else { return failed(NO_GAME) };
-    if way.send(Command::Screenshot { reply }).await.is_err() {
+    if !hand_over(way, Command::Screenshot { reply }).await {
         return failed(NO_GAME);
     }
     match tokio::time::timeout(PICTURE_LIMIT, picture).await {

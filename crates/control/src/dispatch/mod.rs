@@ -171,6 +171,7 @@ impl Dispatcher {
         let refused = self.ask(now, shown);
         self.scheduler.tick(now);
         let mut lapsed = self.hear(shown);
+        self.warm.promise(shown.now, lapsed.iter().any(|act| matches!(act, Act::GiveUp { .. })));
         said.acts.extend(refused);
         said.acts.append(&mut lapsed);
         self.compare(shown, &mut said);
@@ -370,7 +371,7 @@ impl Dispatcher {
             }
             match self.scheduler.ask(now, session, request) {
                 Decision::Placed { .. } => {}
-                Decision::Waits { .. } if record.pool.is_none() => {}
+                Decision::Waits { .. } if record.pool.is_none() => self.warm.asked(record.id),
                 Decision::Waits { why, .. } | Decision::Refused { why, .. } => {
                     // A warm instance waits for nothing: somebody who plays would wait behind it.
                     self.scheduler.end(now, session);
@@ -465,7 +466,7 @@ impl Dispatcher {
             let Some(session) = self.session(id) else { continue };
             if let Some(node) = self.scheduler.node_of(session) {
                 if let Some(record) = (shown.record)(id) {
-                    self.placed(&record, session, node, said);
+                    self.placed(&record, session, node, shown.now, said);
                 }
                 continue;
             }
@@ -490,6 +491,7 @@ impl Dispatcher {
         record: &SessionRecord,
         session: scheduler::SessionId,
         node: scheduler::NodeId,
+        now: UtcTime,
         said: &mut Said,
     ) {
         let Some(id) = self.nodes.name(node.0 as usize).copied() else { return };
@@ -501,6 +503,11 @@ impl Dispatcher {
             return;
         }
         match (self.scheduler.offered_until(session), record.state) {
+            // A warm instance made room for it a moment ago: nobody went away meanwhile.
+            (Some(_), _) if self.warm.is_promised(session_id, now) => {
+                self.scheduler.accept(session);
+                said.acts.push(Act::Reserve { session: session_id, node: id, demand, why });
+            }
             (Some(until), SessionState::Requested | SessionState::Queued { .. }) => {
                 let until = self.began.plus(until);
                 said.acts.push(Act::Offer { session: session_id, node: id, demand, until, why });

@@ -3,12 +3,18 @@
 //! A claim is decided here, and is good when it is written: until then it is said again with each look.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use api::clock::UtcTime;
 use api::id::SessionId;
 use api::session::SessionState;
 
 use super::{Played, release_name};
 use crate::store::SessionRecord;
+
+/// How long a player who asked is sure to be still there: the time that a warm instance needs to end. Longer starts games for players who have
+/// gone, shorter asks players whether they want what they asked for a moment ago.
+const MAKING_ROOM: Duration = Duration::from_secs(15);
 
 /// What has to be the same: the release, and the picture.
 type Kind = (String, [u32; 3]);
@@ -24,6 +30,10 @@ pub(super) struct Warm {
     kinds: BTreeMap<SessionId, Kind>,
     /// Which session takes which one.
     claims: BTreeMap<SessionId, SessionId>,
+    /// Which sessions asked in this look and wait.
+    asked: Vec<SessionId>,
+    /// For which ones a warm instance makes room, and since when.
+    promised: BTreeMap<SessionId, UtcTime>,
 }
 
 impl Warm {
@@ -80,5 +90,24 @@ impl Warm {
     /// The claim is written, or has come to nothing.
     pub(super) fn settle(&mut self, session: SessionId) {
         self.claims.remove(&session);
+        self.promised.remove(&session);
+    }
+
+    /// A session asks, and waits.
+    pub(super) fn asked(&mut self, session: SessionId) {
+        self.asked.push(session);
+    }
+
+    /// Ends a look: warm instances make room for those that asked, or do not.
+    pub(super) fn promise(&mut self, now: UtcTime, make_room: bool) {
+        let asked = std::mem::take(&mut self.asked);
+        if make_room {
+            self.promised.extend(asked.into_iter().map(|session| (session, now)));
+        }
+    }
+
+    /// True of one that gets the place of a warm instance in the time that this takes to end.
+    pub(super) fn is_promised(&self, session: SessionId, now: UtcTime) -> bool {
+        self.promised.get(&session).is_some_and(|since| now.since(*since) < MAKING_ROOM)
     }
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use api::clock::UtcTime;
 use api::fleet::Duty;
-use api::id::{InstanceId, NodeId, PlayerId, SessionId};
+use api::id::{InstanceId, NodeId, PlayerId, PoolId, SessionId};
 use api::node::Capacity;
-use api::session::SessionState;
+use api::session::{EndReason, SessionState};
 use api::spec::StreamSpec;
 use sea_orm::{ConnectionTrait, DbBackend};
 use uuid::Uuid;
@@ -362,4 +362,62 @@ async fn what_was_learnt_survives_and_is_written_over() {
     let mut read = place.open().await.demands().await.unwrap();
     read.sort_by(|(one, _), (other, _)| one.cmp(other));
     assert_eq!(read, [(kind("doom", None), learned(1)), (kind("quake", Some(1)), learned(9))]);
+
+/// One that may be taken over, on the only place of a node.
+async fn warm(store: &Store) -> SessionRecord {
+    let pool = Some(PoolId::from_uuid(Uuid::from_u128(5)));
+    let record = SessionRecord { pool, ..record("pong") };
+    assert!(claim(store, &record, 1).await);
+    let ready = |row: &SessionRecord| {
+        Some(SessionRecord { state: SessionState::Ready { connect_until: row.ends_at }, ..row.clone() })
+    };
+    let Changed::Yes(record) = store.change(record.id, ready).await.unwrap() else { panic!("not changed") };
+    record
+}
+
+fn taking<'a>(record: &SessionRecord, warm: &SessionRecord) -> Step<'a> {
+    let reserve =
+        |row: &SessionRecord| Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, ..row.clone() });
+    let spare = InstanceId::from_uuid(Uuid::now_v7());
+    let join = move |new: &SessionRecord, warm: &SessionRecord| {
+        crate::reconcile::session::claimed(new, warm, Duration::from_secs(60), spare, UtcTime::from_unix_ms(9))
+    };
+    let takes = Some(Takes { from: warm.id, join: Box::new(join) });
+    Step { on: Some(NODE), takes, ..Step::new(record.id, reserve) }
+}
+
+#[tokio::test]
+async fn one_of_many_has_a_warm_instance_and_its_place() {
+    let place = TestStore::new();
+    let stores = two_processes(&place).await;
+    let warm = warm(&stores[0]).await;
+    stores[1].load_live().await.unwrap();
+    let mut takers = Vec::new();
+    for number in 0..8 {
+        let taker = record("pong");
+        assert_eq!(stores[number % 2].request(&taker, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
+        takers.push(taker);
+    }
+    let mut tries = Vec::new();
+    for (number, taker) in takers.iter().enumerate() {
+        let (store, step) = (Arc::clone(&stores[number % 2]), taking(taker, &warm));
+        tries.push(tokio::spawn(async move { store.apply(vec![step]).await.unwrap().remove(0) }));
+    }
+    let mut winners = Vec::new();
+    for one in tries {
+        match one.await.unwrap() {
+            Stepped::Yes(record) => winners.push(record),
+            other => assert_eq!(other, Stepped::Full),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!((winners[0].instance, winners[0].node), (warm.instance, Some(NODE)));
+    let gone = stores[1].read_session(warm.id).await.unwrap().unwrap();
+    assert!(
+        matches!(gone.state, SessionState::Ended { reason: EndReason::Claimed, .. }) && gone.instance != warm.instance
+    );
+    // Who wrote it knows what the other one is now.
+    let live = stores.iter().find(|store| store.live.get(winners[0].id).is_some_and(|row| row.node.is_some())).unwrap();
+    assert!(live.live.get(warm.id).is_none() && live.live.of_pools().is_empty());
+    assert!(live.live.take_found().iter().any(|record| record.id == warm.id));
 }

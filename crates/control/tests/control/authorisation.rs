@@ -54,6 +54,8 @@ fn operations() -> Vec<Operation> {
                         "/v1/sessions/{id}/commands" => r#"{"action": "screenshot"}"#,
                         "/v1/tenants" => r#"{"name": "house"}"#,
                         "/v1/tenants/{tenant}/grant" => r#"{"guarantee": 1}"#,
+                        "/v1/pools" => r#"{"app": "pong", "site": "local", "size": 1}"#,
+                        "/v1/pools/{id}" => r#"{"size": 1}"#,
                         "/v1/nodes/tokens" => r#"{"site": "paris"}"#,
                         "/v1/nodes/{id}/duty" => r#"{"duty": "active"}"#,
                         "/v1/apps/{app}/channels/{channel}" => r#"{"release": 1}"#,

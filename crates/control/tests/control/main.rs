@@ -15,6 +15,7 @@ mod link;
 mod observed;
 mod origins;
 mod players;
+mod pools;
 mod queue;
 mod restart;
 mod saves;

@@ -33,8 +33,8 @@ fn begun(harness: &Harness, id: InstanceId) -> Option<String> {
     fs::read_to_string(harness.dir.path().join("data/instances").join(id.to_string()).join("home/begun")).ok()
 }
 
-fn claimed(harness: &Harness) -> Option<String> {
-    fs::read_to_string(harness.dir.path().join("run/claimed")).ok()
+fn claimed(harness: &Harness, id: InstanceId) -> Option<String> {
+    fs::read_to_string(harness.dir.path().join("run").join(id.to_string()).join("claimed")).ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,11 +43,11 @@ async fn a_prepared_instance_starts_its_game_when_somebody_has_it() {
     let id = start(&mut harness, Warmth::Prepared).await;
     harness.until("prepared", |node| node.instances.iter().all(|one| one.state == InstanceState::Prepared)).await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    assert_eq!((begun(&harness, id), claimed(&harness)), (None, None));
+    assert_eq!((begun(&harness, id), claimed(&harness, id)), (None, None));
     assert!(!processes_with(&id.to_string()).is_empty(), "its streamer runs");
     claim(&mut harness).await;
     harness.until_playing(id).await;
-    assert_eq!(claimed(&harness).as_deref(), Some("45 false"));
+    assert_eq!(claimed(&harness, id).as_deref(), Some("45 false"));
     assert!(begun(&harness, id).is_some());
     // Said again it changes nothing.
     harness.want().await;
@@ -66,12 +66,12 @@ async fn a_running_instance_goes_on_with_the_same_game() {
     let before = begun(&harness, id).unwrap();
     claim(&mut harness).await;
     let mut waited = 0;
-    while claimed(&harness).is_none() {
+    while claimed(&harness, id).is_none() {
         waited += 1;
         assert!(waited < 1000, "the streamer does not hear of it");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert_eq!((claimed(&harness).as_deref(), begun(&harness, id)), (Some("45 false"), Some(before)));
+    assert_eq!((claimed(&harness, id).as_deref(), begun(&harness, id)), (Some("45 false"), Some(before)));
     let answer = harness.offer(id, 1, "hello").await;
     assert_eq!(answer, Ok("answer to hello".to_owned()));
     harness.stop().await;

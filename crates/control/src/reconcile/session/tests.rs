@@ -372,3 +372,53 @@ proptest! {
         prop_assert!(row.state.is_ended(), "stuck in {:?}", row.state);
     }
 }
+
+#[test]
+fn a_warm_instance_becomes_somebodys() {
+    let pool = Some(api::id::PoolId::from_uuid(Uuid::from_u128(9)));
+    let (spare, other) = (InstanceId::from_uuid(Uuid::from_u128(77)), InstanceId::from_uuid(Uuid::from_u128(78)));
+    let warm = |state, first_frame| SessionRecord { pool, first_frame, ..record(state, true) };
+    let mine = SessionRecord { instance: other, ..record(RESERVED, false) };
+    let claim = |mine: &SessionRecord, warm: &SessionRecord| {
+        claimed(mine, warm, Duration::from_secs(60), spare, at(3)).map(|(taker, gone)| {
+            assert_eq!((taker.instance, taker.observed, taker.pool), (warm.instance, true, None));
+            assert_eq!((gone.instance, gone.state), (spare, over(EndReason::Claimed, 3)));
+            (taker.state, taker.first_frame)
+        })
+    };
+    let until = SessionState::Ready { connect_until: at(63) };
+    let game = SessionState::Preparing { stage: PrepareStage::Game };
+    assert_eq!(claim(&mine, &warm(READY, true)), Some((until, true)));
+    assert_eq!(claim(&mine, &warm(READY, false)), Some((game, false)));
+    for state in [RESERVED, STARTING, stopping(EndReason::Unused), over(EndReason::NodeLost, 1)] {
+        assert_eq!(claim(&mine, &warm(state, true)), None, "{state:?}");
+    }
+    assert_eq!(claim(&mine, &record(READY, true)), None, "it is somebody's");
+    for mine in [
+        SessionRecord { epoch: 2, ..mine.clone() },
+        SessionRecord { node: Some(THERE), ..mine.clone() },
+        SessionRecord { release: Some(1), ..mine.clone() },
+        SessionRecord { state: CONNECTED, ..mine.clone() },
+    ] {
+        assert_eq!(claim(&mine, &warm(READY, true)), None, "{mine:?}");
+    }
+}
+
+#[test]
+fn a_warm_instance_waits_until_its_life_is_over_and_is_not_moved() {
+    let pool = Some(api::id::PoolId::from_uuid(Uuid::from_u128(9)));
+    let warm = |state| SessionRecord { pool, ..record(state, true) };
+    let ready = SessionState::Ready { connect_until: at(10_000) };
+    let prepared = instance(InstanceState::Prepared, PlayerPresence::Awaited, 0);
+    assert_eq!(after(&warm(STARTING), Some(&prepared), 5), Some(ready));
+    assert_eq!(after(&warm(STARTING), Some(&running(PlayerPresence::Awaited)), 5), Some(ready));
+    let black = instance(InstanceState::Running { first_frame: false }, PlayerPresence::Awaited, 0);
+    let game = SessionState::Preparing { stage: PrepareStage::Game };
+    assert_eq!(after(&warm(STARTING), Some(&black), 5), Some(game));
+    // Somebody has it, and the node does not know yet.
+    assert_eq!(after(&record(STARTING, true), Some(&prepared), 5), Some(game));
+    assert_eq!(after(&warm(ready), Some(&prepared), 9_999), None);
+    assert_eq!(after(&warm(ready), Some(&prepared), 10_000), Some(stopping(EndReason::Unused)));
+    let lost = Evidence { node_gone: true, now: at(7), ..QUIET };
+    assert_eq!(next(&warm(ready), &lost, &RULES).unwrap().state, over(EndReason::NodeLost, 7));
+}
