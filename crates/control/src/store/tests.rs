@@ -362,6 +362,7 @@ async fn what_was_learnt_survives_and_is_written_over() {
     let mut read = place.open().await.demands().await.unwrap();
     read.sort_by(|(one, _), (other, _)| one.cmp(other));
     assert_eq!(read, [(kind("doom", None), learned(1)), (kind("quake", Some(1)), learned(9))]);
+}
 
 /// One that may be taken over, on the only place of a node.
 async fn warm(store: &Store) -> SessionRecord {
