@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UtcTime;
 use crate::id::NodeId;
+use crate::manifest::AppName;
 use crate::rest::{QueuePlace, SiteVerdict};
+use crate::spec::StreamSpec;
 
 /// The hardware class of nodes of which nothing else is said, and of apps that ask for none.
 pub const STANDARD_CLASS: &str = "standard";
@@ -82,8 +84,58 @@ pub struct Node {
     pub places: u32,
     /// Sessions that it has.
     pub sessions: u32,
+    /// What it has of the rest; absent of what it does not limit.
+    #[serde(default)]
+    pub capacity: Amounts,
+    /// What its sessions take of it, as they were placed or were measured since.
+    #[serde(default)]
+    pub used: Amounts,
     /// When it joined.
     pub joined_at: UtcTime,
+}
+
+/// Amounts of what sessions take of a node, besides places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Amounts {
+    /// Thousandths of a processor. A node may sell more than it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_milli: Option<u32>,
+    /// Memory in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Thousands of pixels that are encoded a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder_kpixels: Option<u32>,
+    /// Kilobits a second to players.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_kbps: Option<u32>,
+}
+
+/// What was learnt of what sessions of an app take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AppDemand {
+    /// The app.
+    pub app: AppName,
+    /// Its release; absent for the directory of an app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<u32>,
+    /// At this size and rate.
+    pub spec: StreamSpec,
+    /// What the next session is placed with, once this is settled. Of the encoder what the spec may need.
+    pub takes: Amounts,
+    /// Measured for a minute or longer. Before that sessions are placed with a guess, or with this where it is more.
+    pub is_settled: bool,
+    /// Sessions that were measured to their end.
+    pub sessions: u32,
+    /// When it was measured last.
+    pub measured_at: UtcTime,
+}
+
+/// All that was learnt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DemandList {
+    /// By app, release and spec.
+    pub demands: Vec<AppDemand>,
 }
 
 /// All nodes.

@@ -313,15 +313,43 @@ pub struct ObservedInstance {
     pub save_failure: Option<SaveFailure>,
     /// The newest figures; absent as long as nothing was measured.
     pub statistics: Option<StreamStatistics>,
+    /// What it takes of its machine; absent as long as that was not measured, and from nodes of versions that do not measure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<InstanceUsage>,
 }
 
-/// What a node can hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What an instance took of its machine while it was played: the game, and what shows it. Measured about every five seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceUsage {
+    /// Counts up from 1 with every measurement of the instance, so that none is learnt from twice.
+    pub sample: u32,
+    /// Thousandths of a processor, in the mean since the measurement before.
+    pub cpu_milli: u32,
+    /// Memory that cannot be taken away from it, in MiB.
+    pub memory_mib: u32,
+    /// What went out to its player, in kilobits a second.
+    pub egress_kbps: u32,
+    /// The machine's processors or the player's way had nothing left: it might have taken more.
+    #[serde(default)]
+    pub is_starved: bool,
+}
+
+/// What a node can hold. What it does not state is not limited: nodes of versions that state places and pixels alone do as before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
     /// Sessions at once.
     pub sessions: u32,
     /// Pixels a second of all sessions together: the cost of encoding.
     pub pixels_per_second: u64,
+    /// Thousandths of a processor of all sessions together. More than the machine has where its peaks are expected not to meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_milli: Option<u32>,
+    /// Memory of all sessions together, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// What goes out to all players together, in kilobits a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_kbps: Option<u32>,
 }
 
 /// Why a node takes no new instance.

@@ -11,6 +11,7 @@
 mod app;
 mod coordinator;
 mod database;
+mod demand;
 mod dispatch;
 mod http;
 mod journey;

@@ -87,11 +87,19 @@ pub(crate) struct Network {
     pub(crate) ports: Option<PortRange>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Capacity {
     pub(crate) sessions: Option<u32>,
     pub(crate) megapixels_per_second: Option<u32>,
+    /// Processors for games and their streamers.
+    pub(crate) cpus: Option<f32>,
+    /// How often each of them is sold.
+    pub(crate) cpu_overcommit: Option<f32>,
+    /// Memory for games and their streamers.
+    pub(crate) memory_mb: Option<u32>,
+    /// What may go out to players; 0 = not limited.
+    pub(crate) egress_kbps: Option<u32>,
     pub(crate) min_free_disk_mb: Option<u64>,
 }
 
@@ -252,6 +260,15 @@ impl Config {
         }
         if self.capacity.sessions == Some(0) || self.capacity.megapixels_per_second == Some(0) {
             bail!("capacity of 0: nobody could play; remove the line or give at least 1");
+        }
+        if self.capacity.cpus.is_some_and(|cpus| !(0.1..=4096.0).contains(&cpus)) {
+            bail!("capacity.cpus is not within 0.1 to 4096");
+        }
+        if self.capacity.cpu_overcommit.is_some_and(|times| !(0.1..=100.0).contains(&times)) {
+            bail!("capacity.cpu_overcommit is not within 0.1 to 100: 1 sells each processor once");
+        }
+        if self.capacity.memory_mb.is_some_and(|mb| mb < 64) {
+            bail!("capacity.memory_mb is below 64: nobody could play; remove the line or give more");
         }
         let bitrates = [self.stream.min_kbps, self.stream.start_kbps, self.stream.max_kbps];
         if bitrates.iter().flatten().any(|kbps| !(50..=1_000_000).contains(kbps)) {
@@ -475,6 +492,11 @@ mod tests {
         check("[network]\nports = \"80-90\"", Err("no port range"));
         check("[network]\nadvertise = []", Err("is empty"));
         check("[capacity]\nsessions = 0", Err("nobody could play"));
+        check("[capacity]\ncpus = 0", Err("capacity.cpus"));
+        check("[capacity]\ncpus = nan", Err("capacity.cpus"));
+        check("[capacity]\ncpus = 7\ncpu_overcommit = 1.5\nmemory_mb = 64\negress_kbps = 0", Ok(()));
+        check("[capacity]\ncpu_overcommit = 0.0", Err("cpu_overcommit"));
+        check("[capacity]\nmemory_mb = 63", Err("nobody could play"));
         check("[limits]\nsession_length_s = 0", Err("is 0"));
         check("[limits]\nsession_length_s = 604801", Err("more than a week"));
         check("[stream]\nencoder = \"magic\"", Err("unknown variant `magic`"));

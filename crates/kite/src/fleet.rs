@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use api::fleet::{CreateJoinToken, CreatedJoinToken, Duty, Node, NodeList, SetDuty, TenantGrant};
+use anyhow::Context;
+use api::fleet::{
+    Amounts, AppDemand, CreateJoinToken, CreatedJoinToken, DemandList, Duty, Node, NodeList, SetDuty, TenantGrant,
+};
 use api::id::NodeId;
 use clap::Subcommand;
 use hyper::Method;
@@ -14,6 +17,18 @@ use crate::session::Server;
 pub(crate) enum FleetCommand {
     /// List nodes: where they are, whether they are well, what they hold.
     List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show a node: what it has, and what its sessions take of it.
+    Show {
+        #[command(flatten)]
+        server: Server,
+        /// Its id, as `list` shows it.
+        node: NodeId,
+    },
+    /// List what sessions of apps take, as far as it was measured.
+    Demands {
         #[command(flatten)]
         server: Server,
     },
@@ -92,6 +107,22 @@ async fn answer(command: FleetCommand) -> anyhow::Result<()> {
             }
             Ok(())
         }
+        FleetCommand::Show { server, node } => {
+            let list: NodeList = server.open()?.get("/v1/nodes").await?;
+            let node = list.nodes.iter().find(|one| one.id == node).context("no node has this id")?;
+            say::out(&line(node));
+            for amount in amounts(node) {
+                say::out(&amount);
+            }
+            Ok(())
+        }
+        FleetCommand::Demands { server } => {
+            let list: DemandList = server.open()?.get("/v1/demands").await?;
+            for demand in &list.demands {
+                say::out(&demand_line(demand));
+            }
+            Ok(())
+        }
         FleetCommand::Token { server, site, class } => {
             let created: CreatedJoinToken =
                 server.open()?.json(Method::POST, "/v1/nodes/tokens", Some(&CreateJoinToken { site, class })).await?;
@@ -125,7 +156,7 @@ async fn set(server: &Server, node: NodeId, duty: Duty) -> anyhow::Result<()> {
 fn line(node: &Node) -> String {
     let health = serde_json::to_value(node.health).ok().and_then(|word| word.as_str().map(str::to_owned));
     format!(
-        "{}  {:16} {:12} {:10} {:9} {:8} {:3} of {:3}  {}",
+        "{}  {:16} {:12} {:10} {:9} {:8} {:3} of {:3}  {}{}",
         node.id,
         node.name,
         node.site,
@@ -134,6 +165,52 @@ fn line(node: &Node) -> String {
         health.unwrap_or_default(),
         node.sessions,
         node.places,
+        short(node),
         node.refuses.as_deref().unwrap_or(""),
     )
+}
+
+/// Processors and memory, where the node limits them.
+fn short(node: &Node) -> String {
+    let (has, used) = (node.capacity, node.used);
+    let processors = has.cpu_milli.map(|milli| {
+        format!("{:.1} of {:.1} processors  ", thousandth(used.cpu_milli.unwrap_or(0)), thousandth(milli))
+    });
+    let memory = has.memory_mib.map(|mib| format!("{} of {mib} MiB  ", used.memory_mib.unwrap_or(0)));
+    processors.into_iter().chain(memory).collect()
+}
+
+/// Everything that is limited, or taken, a line each.
+fn amounts(node: &Node) -> Vec<String> {
+    type Read = fn(&Amounts) -> Option<u32>;
+    let all: [(&str, Read); 4] = [
+        ("processor, thousandths", |amounts| amounts.cpu_milli),
+        ("memory, MiB", |amounts| amounts.memory_mib),
+        ("encoder, thousands of pixels a second", |amounts| amounts.encoder_kpixels),
+        ("network, kbit/s", |amounts| amounts.egress_kbps),
+    ];
+    let line = |(name, read): (&str, Read)| {
+        let has = read(&node.capacity).map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
+        format!("  {name:40} {:>10} of {has}", read(&node.used).unwrap_or(0))
+    };
+    all.into_iter().map(line).collect()
+}
+
+fn demand_line(demand: &AppDemand) -> String {
+    let AppDemand { app, release, spec, takes, is_settled, sessions, measured_at: _ } = demand;
+    let app = release.map_or_else(|| app.to_string(), |release| format!("{app} {release}"));
+    format!(
+        "{app:24} {:>4}x{:<4} {:>3} a second  {:5.2} processors  {:6} MiB  {:6} kbit/s  {sessions} sessions{}",
+        spec.width,
+        spec.height,
+        spec.frames_per_second,
+        thousandth(takes.cpu_milli.unwrap_or(0)),
+        takes.memory_mib.unwrap_or(0),
+        takes.egress_kbps.unwrap_or(0),
+        if *is_settled { "" } else { ", not settled yet" },
+    )
+}
+
+fn thousandth(milli: u32) -> f32 {
+    milli as f32 / 1000.0
 }

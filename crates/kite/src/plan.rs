@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use api::id::NodeId;
+use api::node::Capacity;
 use api::streamer::{EncoderChoice, NetworkSettings};
 use clap::{Args, ValueEnum};
 use node::NodeSettings;
 use uuid::Uuid;
 
-use crate::config::{Config, PortRange};
+use crate::config::{self, Config, PortRange};
 use crate::{app, install};
 
 /// Name of the configuration file in the data directory.
@@ -169,6 +170,7 @@ impl NodeArgs {
             (None, Some(_)) => u64::MAX,
             (None, None) => node.capacity.pixels_per_second,
         };
+        node.capacity = with_amounts(file, self.sessions.is_some(), node.capacity);
         node.min_free_disk_mb = file.min_free_disk_mb.unwrap_or(node.min_free_disk_mb);
         node.encoder = self.encoder.map(EncoderChoice::from).or(config.stream.encoder).unwrap_or(node.encoder);
         node.audio = config.stream.audio.unwrap_or(node.audio);
@@ -181,6 +183,22 @@ impl NodeArgs {
         }
         bitrate.start_kbps = bitrate.start_kbps.clamp(bitrate.min_kbps, bitrate.max_kbps);
         Ok(NodePlan { settings: node, image_bytes })
+    }
+}
+
+/// What a node has of processors, memory and network: the file over what the machine has. Who counts places on the command line means just these,
+/// and limits nothing else but what the file says.
+#[expect(clippy::cast_precision_loss, reason = "no machine has 16 million processors")]
+fn with_amounts(file: &config::Capacity, counts_places: bool, machine: Capacity) -> Capacity {
+    let is_told = file.cpus.is_some() || file.cpu_overcommit.is_some();
+    let cpus = file.cpus.unwrap_or_else(|| node::processors() as f32);
+    let told = || node::cpu_milli(cpus, file.cpu_overcommit.unwrap_or(node::CPU_OVERCOMMIT));
+    let of_machine = |amount: Option<u32>| amount.filter(|_| !counts_places);
+    Capacity {
+        cpu_milli: is_told.then(told).or(of_machine(machine.cpu_milli)),
+        memory_mib: file.memory_mb.or(of_machine(machine.memory_mib)),
+        egress_kbps: file.egress_kbps.filter(|kbps| *kbps > 0),
+        ..machine
     }
 }
 
@@ -262,6 +280,26 @@ mod tests {
         assert_eq!(node.network.port_min, 2000);
         assert_eq!(control.listen.port(), 81);
         assert!(!node.network.advertise.is_empty());
+    }
+
+    #[test]
+    fn amounts_are_the_machines_unless_somebody_says_otherwise() {
+        let (_, node) = check(NodeArgs::default(), "");
+        let milli = node.capacity.cpu_milli.unwrap();
+        assert_eq!(milli, node::processors() * 2000, "each processor is sold twice");
+        assert!(node.capacity.memory_mib.is_some_and(|mib| mib > 0));
+        assert_eq!(node.capacity.egress_kbps, None);
+        let (_, node) = check(NodeArgs::default(), "[capacity]\ncpu_overcommit = 1.0\negress_kbps = 0");
+        assert_eq!((node.capacity.cpu_milli, node.capacity.egress_kbps), (Some(milli / 2), None));
+        let told = "[capacity]\ncpus = 3.5\nmemory_mb = 4096\negress_kbps = 900000";
+        let (_, node) = check(NodeArgs::default(), told);
+        let expected = (Some(7000), Some(4096), Some(900_000));
+        assert_eq!((node.capacity.cpu_milli, node.capacity.memory_mib, node.capacity.egress_kbps), expected);
+        let counts = || NodeArgs { sessions: Some(9), ..NodeArgs::default() };
+        let (_, node) = check(counts(), "");
+        assert_eq!((node.capacity.cpu_milli, node.capacity.memory_mib), (None, None));
+        let (_, node) = check(counts(), told);
+        assert_eq!((node.capacity.cpu_milli, node.capacity.memory_mib), (Some(7000), Some(4096)));
     }
 
     #[test]

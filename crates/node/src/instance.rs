@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::node::{
-    DesiredInstance, InstanceState, ObservedInstance, ObservedSave, OfferFailure, PackageSource, PlayerPresence, Warmth,
+    DesiredInstance, InstanceState, InstanceUsage, ObservedInstance, ObservedSave, OfferFailure, PackageSource,
+    PlayerPresence, Warmth,
 };
 use api::session::EndReason;
 use api::streamer::{FromStreamer, GamepadSettings, StreamStatistics, StreamerSettings, ToStreamer};
@@ -37,6 +38,8 @@ use self::orders::{Orders, PictureTo, ScriptTo};
 use crate::disk;
 use crate::game::{self, Game, News, Screen, Start, describe};
 use crate::leftover;
+use crate::machine::Ticks;
+use crate::meter::{Look, Meter};
 use crate::place::{self, Place};
 use crate::saves::{SaveError, Saves};
 use crate::settings::NodeSettings;
@@ -166,6 +169,7 @@ struct Life {
     deadline: Option<(Instant, End)>,
     /// When the stream's figures were told last.
     told_figures: Option<Instant>,
+    meter: Meter,
     started: Instant,
 }
 
@@ -182,6 +186,7 @@ pub(crate) fn initial(desired: &DesiredInstance) -> ObservedInstance {
         saved: None,
         save_failure: None,
         statistics: None,
+        usage: None,
     }
 }
 
@@ -216,6 +221,7 @@ pub(crate) async fn live(
         early: Vec::new(),
         deadline: None,
         told_figures: None,
+        meter: Meter::default(),
         started: Instant::now(),
     };
     let end = match life.fetch(&mut commands).await {
@@ -563,7 +569,11 @@ impl Life {
     fn statistics(&mut self, statistics: StreamStatistics) -> Result<(), End> {
         if self.told_figures.is_none_or(|at| at.elapsed() >= FIGURES_PERIOD) {
             self.told_figures = Some(Instant::now());
-            self.observed.send_modify(|observed| observed.statistics = Some(statistics));
+            let usage = self.measure(&statistics);
+            self.observed.send_modify(|observed| {
+                observed.statistics = Some(statistics);
+                observed.usage = usage.or(observed.usage);
+            });
         }
         self.steps.metrics().stream(&statistics);
         // Some small files of the kernel's, which nothing makes wait.
@@ -575,6 +585,13 @@ impl Life {
             return Err((EndReason::Idle, Some(format!("no input for {} s", statistics.idle_s))));
         }
         Ok(())
+    }
+
+    /// What it takes of the machine. Some small files of the kernel's, too.
+    fn measure(&mut self, statistics: &StreamStatistics) -> Option<InstanceUsage> {
+        let (game, servers) = (self.game.as_ref()?.usage()?, self.streamer.as_ref()?.usage()?);
+        let look = Look { at: Instant::now(), game, servers, machine: Ticks::now() };
+        self.meter.look(look, FIGURES_PERIOD * 3, statistics, self.instance.settings.audio)
     }
 
     fn age_ms(&self) -> u64 {

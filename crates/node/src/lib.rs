@@ -18,6 +18,8 @@ mod game;
 mod image;
 mod instance;
 mod leftover;
+mod machine;
+mod meter;
 mod metrics;
 mod place;
 mod saves;
@@ -29,6 +31,7 @@ mod sys;
 pub use agent::{Agent, StartError};
 pub use image::{Image, ImageError};
 pub use leftover::Swept;
+pub use machine::{CPU_OVERCOMMIT, cpu_milli, processors};
 pub use settings::{NodeSettings, default_runtime_dir};
 
 /// Kills the streamers of this agent's directories and removes the directories: for the end by force of the process that

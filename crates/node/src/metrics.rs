@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use api::content::ReplicaState;
 use api::id::InstanceId;
-use api::node::{InstanceState, NodeRefusal, ObservedNode, PlayerPresence};
+use api::node::{InstanceState, NodeRefusal, ObservedInstance, ObservedNode, PlayerPresence};
 use api::session::EndReason;
 use api::streamer::StreamStatistics;
 use content::Volume;
@@ -30,6 +30,9 @@ use crate::settings::NodeSettings;
 use crate::steps::Stage;
 
 type Word = [(&'static str, &'static str); 1];
+
+/// No labels.
+const NONE: [(&str, &str); 0] = [];
 
 /// From directories (a millisecond) to a large release that is fetched.
 const START_SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
@@ -240,11 +243,35 @@ impl Machine {
         gauge(e, "node_places", "Sessions that the node can hold", i64::from(capacity.sessions))?;
         let pixels = whole(capacity.pixels_per_second);
         gauge(e, "node_encoder_pixels_per_second", "Pixels a second that it can encode", pixels)?;
+        let processors = capacity.cpu_milli.map(|milli| f64::from(milli) / 1000.0);
+        let help = "Processors that are sold; without a line when they are not limited";
+        gauges(e, "node_processors", help, processors.into_iter().map(|amount| (NONE, amount)))?;
+        let memory = capacity.memory_mib.map(|mib| whole(u64::from(mib) << 20));
+        let help = "Memory that is sold; without a line when it is not limited";
+        gauges(e, "node_memory_bytes", help, memory.into_iter().map(|amount| (NONE, amount)))?;
+        let egress = capacity.egress_kbps.map(|kbps| whole(u64::from(kbps) * 1000));
+        let help = "What may go out to players, in bits a second; without a line when it is not limited";
+        gauges(e, "node_egress_bits_per_second", help, egress.into_iter().map(|amount| (NONE, amount)))?;
+        self.measured(e, instances)?;
         let refusal = observed.and_then(|observed| observed.refuses.as_ref()).map(refusal_word);
         let lines = ["disk_full", "stopping"].map(|word| ([("reason", word)], i64::from(refusal == Some(word))));
         gauges(e, "node_refusing", "1 while the node takes no new instance for this reason", lines.into_iter())?;
         let memory = self.metrics.used().values().map(|usage| usage.memory_bytes).sum();
         gauge(e, "instance_memory_bytes", "Memory that games have together", whole(memory))
+    }
+
+    /// What was measured of all that are played, together.
+    fn measured(&self, e: &mut DescriptorEncoder<'_>, instances: &[ObservedInstance]) -> Result<(), fmt::Error> {
+        let played = || instances.iter().filter(|instance| instance.player == PlayerPresence::Connected);
+        let usages = || played().filter_map(|instance| instance.usage);
+        let milli: u64 = usages().map(|usage| u64::from(usage.cpu_milli)).sum();
+        let help = "Processors that instances with a player took at the last look, their streamers included";
+        gauges(e, "instance_processors", help, std::iter::once((NONE, milli as f64 / 1000.0)))?;
+        let mib: u64 = usages().map(|usage| u64::from(usage.memory_mib)).sum();
+        let help = "Memory that could not be taken from them, their streamers included";
+        gauge(e, "instance_working_set_bytes", help, whole(mib << 20))?;
+        let kbps: u64 = usages().map(|usage| u64::from(usage.egress_kbps)).sum();
+        gauge(e, "instance_egress_bits_per_second", "What went out to their players", whole(kbps * 1000))
     }
 
     fn volume(&self, e: &mut DescriptorEncoder<'_>, observed: Option<&ObservedNode>) -> Result<(), fmt::Error> {

@@ -11,6 +11,8 @@ use content::{StoreSettings, VolumeSettings};
 use api::streamer::{BitrateSettings, EncoderChoice, NetworkSettings};
 use api::trace::SpanSink;
 
+use crate::machine::{self, CPU_OVERCOMMIT};
+
 /// First user id given to instances when the agent is root. Above the ids of people, services and of the sub-id ranges
 /// that distributions hand out by default.
 const UID_BASE: u32 = 1_700_000_000;
@@ -93,13 +95,17 @@ impl NodeSettings {
 }
 
 /// Two sessions a core, and for each core one and a half times the pixels of 720p60: what software encoding was measured
-/// to do on two cores (three streams of 720p60). Machines with hardware encoders are told more.
+/// to do on two cores (three streams of 720p60). Machines with hardware encoders are told more. Of processors and memory what the machine has;
+/// what its network can is not known.
+#[expect(clippy::cast_precision_loss, reason = "no machine has 16 million processors")]
 fn default_capacity() -> Capacity {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+    let cores = machine::processors();
     Capacity {
         sessions: cores.saturating_mul(2).max(2),
         pixels_per_second: u64::from(cores).saturating_mul(1280 * 720 * 90).max(1920 * 1080 * 60),
+        cpu_milli: Some(machine::cpu_milli(cores as f32, CPU_OVERCOMMIT)),
+        memory_mib: machine::memory_mib(),
+        egress_kbps: None,
     }
 }
 

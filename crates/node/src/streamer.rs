@@ -67,6 +67,8 @@ pub(crate) struct Streamer {
     pid: Option<Pid>,
     writer: OwnedWriteHalf,
     heard: mpsc::Receiver<Heard>,
+    /// Its group and that of what it starts; `None` when it ended at once.
+    servers: Option<ServerGroup>,
 }
 
 impl Streamer {
@@ -101,14 +103,15 @@ impl Streamer {
         // Closes our copies of the descriptors, so that the streamer's end is seen.
         drop(command);
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
+        let servers = pid.map(|pid| {
             // Before the settings, without which it starts nothing.
             let group = format!("{}.servers", settings.instance);
             let group = ServerGroup::create(&group, SERVERS_MEMORY_BYTES, SERVERS_PROCESSES);
             if let Err(error) = group.attach(pid.as_raw_nonzero().get()) {
                 tracing::warn!(%error, "the streamer and its servers run without limits");
             }
-        }
+            group
+        });
         if let Some(stderr) = child.stderr.take() {
             let log = File::create(log)?;
             tokio::spawn(keep_log(stderr, log));
@@ -116,7 +119,7 @@ impl Streamer {
         let (reader, writer) = UnixStream::from_std(ours)?.into_split();
         let (sender, heard) = mpsc::channel(LINES);
         tokio::spawn(read_lines(reader, sender, settings.instance));
-        let mut streamer = Self { child, pid, writer, heard };
+        let mut streamer = Self { child, pid, writer, heard, servers };
         streamer.write(settings).await?;
         Ok(streamer)
     }
@@ -138,6 +141,12 @@ impl Streamer {
     /// The next message; `None` when the streamer closed its side. Safe to cancel.
     pub(crate) async fn hear(&mut self) -> Option<Heard> {
         self.heard.recv().await
+    }
+
+    /// What it and its servers use; `None` when it has ended.
+    pub(crate) fn usage(&self) -> Option<sandbox::Usage> {
+        let pid = self.child.id().and(self.pid)?;
+        self.servers.as_ref().map(|servers| servers.usage(pid.as_raw_nonzero().get()))
     }
 
     /// Its end. Safe to cancel.

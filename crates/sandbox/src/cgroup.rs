@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::Mechanism;
 use crate::settings::Limits;
+use crate::usage::Usage;
 
 /// The directory that holds the games' groups.
 const PARENT: &str = "kite";
@@ -129,7 +130,9 @@ impl Group {
 
     /// Processor time used by every process that ever was in it.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
-        let member = self.member(Controller::CpuTime).or_else(|| self.member(Controller::Cpu))?;
+        // Version 2 counts time in every group.
+        let any = || self.members.iter().find(|member| member.unified);
+        let member = self.member(Controller::CpuTime).or_else(|| self.member(Controller::Cpu)).or_else(any)?;
         if member.unified {
             member.field("cpu.stat", "usage_usec").map(Duration::from_micros)
         } else {
@@ -146,6 +149,13 @@ impl Group {
         } else {
             Some((member.number("memory.usage_in_bytes")?, member.number("memory.max_usage_in_bytes")?))
         }
+    }
+
+    /// Memory in use by files that were read and are in use no more: the kernel takes it when anybody needs it. 0 where it is not known.
+    pub(crate) fn idle_file_bytes(&self) -> u64 {
+        let Some(member) = self.member(Controller::Memory) else { return 0 };
+        let key = if member.unified { "inactive_file" } else { "total_inactive_file" };
+        member.field("memory.stat", key).unwrap_or(0)
     }
 
     /// Processes and threads in it.
@@ -185,6 +195,12 @@ impl ServerGroup {
     /// The kernel's, when the process is gone or may not be moved.
     pub fn attach(&self, pid: i32) -> io::Result<()> {
         self.0.attach(pid)
+    }
+
+    /// What they use, given the first of them, which started the others.
+    #[must_use]
+    pub fn usage(&self, pid: i32) -> Usage {
+        Usage::read(&self.0, pid)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a game uses, from its control group, or from `/proc` where there is none.
+//! What a game, or what serves it, uses: from its control group, or from `/proc` where there is none.
 
 use std::fs;
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub struct Usage {
     pub cpu_time: Duration,
     /// Memory now, in bytes.
     pub memory_bytes: u64,
+    /// Of it what cannot be taken away without hurting: without the files that were read and are not in use. Of a game that reads a large
+    /// package once those are most of it.
+    pub working_set_bytes: u64,
     /// Highest memory so far, in bytes. Without a control group the same as `memory_bytes`.
     pub memory_peak_bytes: u64,
     /// Processes and threads now.
@@ -33,6 +36,7 @@ impl Usage {
     /// Of the processes in `group`, and below `init_pid` for what the group does not count.
     pub(crate) fn read(group: &Group, init_pid: i32) -> Self {
         let (cpu_time, memory, processes) = (group.cpu_time(), group.memory(), group.processes());
+        let idle_files = group.idle_file_bytes();
         let mut walked = Self::default();
         if cpu_time.is_none() || memory.is_none() || processes.is_none() {
             walk(init_pid, MAX_DEPTH, &mut walked);
@@ -41,6 +45,7 @@ impl Usage {
         Self {
             cpu_time: cpu_time.unwrap_or(walked.cpu_time),
             memory_bytes,
+            working_set_bytes: memory_bytes.saturating_sub(idle_files),
             memory_peak_bytes,
             processes: processes.unwrap_or(walked.processes),
         }
@@ -68,9 +73,16 @@ fn walk(pid: i32, depth: u8, usage: &mut Usage) {
     if depth == 0 {
         return;
     }
-    for child in children(pid) {
+    for child in children_of_threads(pid) {
         walk(child, depth - 1, usage);
     }
+}
+
+/// Child processes of all threads of a process.
+fn children_of_threads(pid: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|text| text.parse().ok()).collect::<Vec<i32>>()).collect()
 }
 
 /// Child processes of a single-threaded process, oldest first.

@@ -180,6 +180,13 @@ impl Queue {
         self.insert(session, Ticket { sites, ..ticket });
     }
 
+    /// It needs so much, and so other sites may take it now; its place among the others stays.
+    pub(crate) fn resize(&mut self, session: SessionId, resources: Resources, sites: Vec<SiteId>) {
+        let Some(mut ticket) = self.remove(session) else { return };
+        ticket.request.resources = resources;
+        self.insert(session, Ticket { sites, ..ticket });
+    }
+
     /// Whose patience is over.
     pub(crate) fn overdue(&self, now: Duration) -> Vec<SessionId> {
         self.deadlines.iter().take_while(|(until, _)| *until <= now).map(|(_, session)| *session).collect()

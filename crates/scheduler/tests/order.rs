@@ -473,6 +473,36 @@ fn nobody_saves_up_while_his_quota_is_used_up() {
 }
 
 #[test]
+fn what_is_learnt_of_a_session_counts_from_then_on() {
+    let need = |cpu_milli| Resources { sessions: 1, cpu_milli, ..Resources::default() };
+    let with = |cpu_milli| Request { resources: need(cpu_milli), ..request(0) };
+    let mut scheduler = fleet(&[4], &[grant(99, 0, 1)]);
+    assert!(is_placed(&mut scheduler, 1, with(500)));
+    // It takes more than it was placed with, even more than there is: it stays, and nothing else comes.
+    assert!(scheduler.set_resources(NOW, SessionId(1), need(4500)));
+    check(&mut scheduler);
+    let Decision::Waits { why, .. } = scheduler.ask(NOW, SessionId(2), with(500)) else { panic!("it is full") };
+    assert_eq!(why.0[0].1, Verdict::Full { of: Dimension::Cpu });
+    assert_eq!(why.0[0].1.to_string(), "it is full: no processor left");
+    // Who waits keeps his place when he turns out to need more; when what he needs is there, he has it.
+    all_wait(&mut scheduler, [(3, with(500))]);
+    assert!(scheduler.set_resources(NOW, SessionId(2), need(3000)));
+    check(&mut scheduler);
+    assert_eq!(scheduler.waiting(SessionId(2)).map(|waiting| waiting.position), Some(1));
+    assert!(scheduler.set_resources(NOW, SessionId(1), need(1000)));
+    check(&mut scheduler);
+    assert_eq!(placed(&mut scheduler), [2]);
+    assert_eq!(end(&mut scheduler, 2), [3]);
+    // What no node has is waited for nowhere.
+    all_wait(&mut scheduler, [(4, with(4000))]);
+    assert!(scheduler.set_resources(NOW, SessionId(4), need(5000)));
+    check(&mut scheduler);
+    assert_eq!(scheduler.explain(SessionId(4)).0[0].1, Verdict::TooSmall { of: Dimension::Cpu });
+    assert_eq!(scheduler.resources_of(SessionId(4)), Some(need(5000)));
+    assert!(!scheduler.set_resources(NOW, SessionId(9), need(1)));
+}
+
+#[test]
 fn a_warm_instance_is_taken_over_where_that_is_best() {
     let mut scheduler = fleet(&[2, 2], &[grant(9, 0, 1), grant(9, 9, 1), grant(1, 0, 1)]);
     let warm = |site| Request { is_trial: true, sites: Some(vec![SiteId(site)]), ..request(0) };

@@ -67,6 +67,11 @@ enum Step {
     Wait {
         seconds: u64,
     },
+    /// More is learnt of what a session takes.
+    Learn {
+        which: usize,
+        size: u32,
+    },
     /// Another process takes over: it knows of each session what a database would.
     Restart,
 }
@@ -89,6 +94,7 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         1 => (0..SITES, 0..RELEASES, 0..4_u8).prop_map(|(site, release, state)| Step::Presence { site, release, state }),
         2 => (0..100_u64).prop_map(|seconds| Step::Wait { seconds }),
+        2 => (any::<usize>(), 1..5_u32).prop_map(|(which, size)| Step::Learn { which, size }),
         1 => Just(Step::Restart),
     ]
 }
@@ -376,6 +382,15 @@ impl World {
             Step::Wait { seconds } => {
                 self.now += Duration::from_secs(seconds);
                 self.scheduler.tick(self.now);
+            }
+            Step::Learn { which, size } => {
+                if let Some(session) = self.some_session(which) {
+                    assert!(self.scheduler.set_resources(self.now, session, places(size)));
+                    assert_eq!(self.scheduler.resources_of(session), Some(places(size)));
+                    if let Some(request) = self.requests.get_mut(&session) {
+                        request.resources = places(size);
+                    }
+                }
             }
             Step::Restart => self.restart(),
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use api::id::{InstanceId, NodeId};
 use api::node::{
-    Capacity, DesiredInstance, DesiredInstances, FromNode, InstanceState, NodeEnd, ObservedInstance, ObservedNode,
-    OfferFailure, PlayerPresence, ProbeOutcome, ToNode,
+    Capacity, DesiredInstance, DesiredInstances, FromNode, InstanceState, InstanceUsage, NodeEnd, ObservedInstance,
+    ObservedNode, OfferFailure, PlayerPresence, ProbeOutcome, ToNode,
 };
 use api::streamer::StreamStatistics;
 use hyper::Method;
@@ -21,6 +21,11 @@ use crate::Swarm;
 
 /// How often figures of streams are told, as a node does.
 const MEASURE: Duration = Duration::from_secs(5);
+
+/// What a simulated game takes at most: thousandths of a processor, MiB, kilobits a second.
+const CPU_MILLI: u32 = 900;
+const MEMORY_MIB: u32 = 500;
+const EGRESS_KBPS: u32 = 6000;
 
 /// Tries to join: a control plane takes so many strangers at once.
 const TRIES: u32 = 50;
@@ -108,7 +113,14 @@ impl Node {
     fn observed(&self) -> ObservedNode {
         ObservedNode {
             node: self.id,
-            capacity: Capacity { sessions: self.swarm.places, pixels_per_second: 100_000_000_000 },
+            capacity: Capacity {
+                sessions: self.swarm.places,
+                pixels_per_second: 100_000_000_000,
+                // Places are what is counted here; the rest is only enough to be added up.
+                cpu_milli: Some(self.swarm.places.saturating_mul(CPU_MILLI * 2)),
+                memory_mib: Some(self.swarm.places.saturating_mul(MEMORY_MIB * 8)),
+                egress_kbps: Some(self.swarm.places.saturating_mul(EGRESS_KBPS * 4)),
+            },
             refuses: None,
             instances: self.instances.values().map(|(instance, _)| instance.clone()).collect(),
             replicas: Vec::new(),
@@ -170,6 +182,7 @@ impl Node {
                     saved: None,
                     save_failure: None,
                     statistics: None,
+                    usage: None,
                 };
                 self.instances.insert(wish.instance, (instance, Instant::now()));
                 true
@@ -225,6 +238,15 @@ impl Node {
                         let figures =
                             StreamStatistics { frames_per_second: 60.0, idle_s, ..StreamStatistics::default() };
                         instance.statistics = Some(figures);
+                        let sample = instance.usage.map_or(1, |usage| usage.sample.saturating_add(1));
+                        instance.usage = Some(InstanceUsage {
+                            sample,
+                            // Not the same each time, as with games.
+                            cpu_milli: CPU_MILLI - sample % 5 * 20,
+                            memory_mib: MEMORY_MIB,
+                            egress_kbps: EGRESS_KBPS,
+                            is_starved: false,
+                        });
                         changed = true;
                     }
                     continue;

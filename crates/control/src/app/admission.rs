@@ -131,7 +131,7 @@ mod tests {
     use crate::store::NodeRecord;
 
     fn nodes(all: &[(Health, Duty, Option<NodeRefusal>)]) -> Nodes {
-        let capacity = Capacity { sessions: 4, pixels_per_second: 200_000_000 };
+        let capacity = Capacity { sessions: 4, pixels_per_second: 200_000_000, ..Capacity::default() };
         let node = |(number, (health, duty, refuses)): (u128, &(Health, Duty, Option<NodeRefusal>))| {
             let id = NodeId::from_uuid(uuid::Uuid::from_u128(number));
             let (site, class, name) = ("local".to_owned(), "standard".to_owned(), "one".to_owned());

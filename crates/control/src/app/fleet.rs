@@ -9,6 +9,7 @@ use api::problem::{Problem, ProblemKind};
 use tracing::info;
 
 use super::access::{Caller, operator};
+use super::demands;
 use super::releases::LOCAL_SITE;
 use super::{Plane, broken, now};
 use crate::coordinator::fleet::NodeView;
@@ -24,7 +25,7 @@ impl Plane {
     /// Takes in all nodes that are known, and the one in this process.
     pub(crate) async fn gather(&self) -> Result<(), StoreError> {
         if let Some(id) = self.settings.embedded {
-            let nothing = Capacity { sessions: 0, pixels_per_second: 0 };
+            let nothing = Capacity::default();
             let (name, site, class) = ("this machine".to_owned(), LOCAL_SITE.to_owned(), STANDARD_CLASS.to_owned());
             let record = NodeRecord { id, name, site, class, duty: Duty::Active, capacity: nothing, joined_at: now() };
             self.store.add_node(&record).await?;
@@ -47,7 +48,7 @@ impl Plane {
     }
 
     fn node_view(&self, view: &NodeView) -> Node {
-        let sessions = self.store.live.of_node(view.record.id).len();
+        let sessions = self.store.live.of_node(view.record.id);
         Node {
             id: view.record.id,
             name: view.record.name.clone(),
@@ -57,7 +58,9 @@ impl Plane {
             health: view.health,
             refuses: view.refuses().map(refusal),
             places: view.capacity().sessions,
-            sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+            sessions: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
+            capacity: demands::capacity(view.capacity()),
+            used: demands::used(sessions.iter().map(AsRef::as_ref)),
             joined_at: view.record.joined_at,
         }
     }

@@ -6,6 +6,7 @@ pub(crate) mod access;
 pub(crate) mod admission;
 pub(crate) mod catalogue;
 pub(crate) mod commands;
+pub(crate) mod demands;
 pub(crate) mod fleet;
 pub(crate) mod offers;
 pub(crate) mod players;

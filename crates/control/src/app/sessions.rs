@@ -18,6 +18,7 @@ use super::access::{Caller, operator};
 use super::admission::{Most, Refused, admit};
 use super::token::new_session_token;
 use super::{Plane, broken, no_randomness, now};
+use crate::demand::Demand;
 use crate::reconcile;
 use crate::store::{Changed, Claimed, SaveRule, SessionRecord};
 
@@ -117,6 +118,7 @@ impl Plane {
             tenant,
             explanation: None,
             asked_starts: 0,
+            demand: Demand::default(),
             pool: None,
         };
         let saves = &package.manifest.saves;

@@ -54,7 +54,7 @@ async fn join(request: JoinRequest, plane: Arc<Plane>) {
         class: place.class,
         duty: Duty::Active,
         // It says what it has when it connects.
-        capacity: Capacity { sessions: 0, pixels_per_second: 0 },
+        capacity: Capacity::default(),
         joined_at: at,
     });
     let record = match joined.await {

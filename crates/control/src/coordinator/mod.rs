@@ -21,6 +21,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use self::fleet::Fleet;
 use crate::app::rate::{Bucket, Rate};
+use crate::demand::Demands;
 
 /// Links that one session may have at once. A player has one, two while a page reloads.
 const MAX_LINKS: u32 = 4;
@@ -85,6 +86,8 @@ impl Entry {
 pub(crate) struct Coordinator {
     sessions: Mutex<BTreeMap<SessionId, Entry>>,
     pub(crate) fleet: Fleet,
+    /// What sessions take of nodes.
+    pub(crate) demands: Demands,
     /// Somebody asked for a place, took one, or left.
     stirred: Notify,
     /// Everything may be decided anew.
@@ -102,6 +105,7 @@ impl Coordinator {
         Self {
             sessions: Mutex::new(BTreeMap::new()),
             fleet: Fleet::new(),
+            demands: Demands::default(),
             stirred: Notify::new(),
             stirred_all: AtomicBool::new(false),
             commands: Notify::new(),

@@ -5,6 +5,7 @@
 //! same state.
 //! Deliberately absent: the database, waiting.
 
+mod demand;
 mod numbers;
 mod view;
 mod warm;
@@ -20,15 +21,16 @@ use api::id::{ContentId, NodeId, SessionId};
 use api::node::{Capacity, ObservedReplica};
 use api::rest::{QueuePlace, SiteVerdict};
 use api::session::{EndReason, SessionState, WaitCause};
-use api::spec::StreamSpec;
 use scheduler::{
-    ClassId, Decision, Event, NodeState, Presence, Priority, ReleaseId, Request, Resources, Scheduler, Settings,
-    SiteId, SiteSettings, TenantId,
+    ClassId, Decision, Event, NodeState, Presence, Priority, ReleaseId, Request, Scheduler, Settings, SiteId,
+    SiteSettings, TenantId,
 };
 
+use self::demand::resources;
 use self::numbers::{Numbers, Sessions, grant};
 use self::warm::Warm;
 use crate::coordinator::fleet::{NodeView, Nodes, replica_at};
+use crate::demand::{Asked, Demand};
 use crate::store::SessionRecord;
 
 /// Longest way that is playable, there and back. Clients do not measure the way yet: every site counts as equally far.
@@ -40,11 +42,11 @@ pub(crate) enum Act {
     /// It waits.
     Queue { session: SessionId, cause: WaitCause },
     /// A place is kept for it.
-    Offer { session: SessionId, node: NodeId, until: UtcTime, why: Vec<SiteVerdict> },
+    Offer { session: SessionId, node: NodeId, demand: Demand, until: UtcTime, why: Vec<SiteVerdict> },
     /// The place is its.
-    Reserve { session: SessionId, node: NodeId, why: Vec<SiteVerdict> },
+    Reserve { session: SessionId, node: NodeId, demand: Demand, why: Vec<SiteVerdict> },
     /// The place of a warm instance is its, and the instance.
-    Claim { session: SessionId, node: NodeId, warm: SessionId, why: Vec<SiteVerdict> },
+    Claim { session: SessionId, node: NodeId, warm: SessionId, demand: Demand, why: Vec<SiteVerdict> },
     /// A warm instance is given up: somebody who plays needs its place.
     GiveUp { session: SessionId },
     /// It gets none.
@@ -77,6 +79,10 @@ pub(crate) struct Shown<'a> {
     pub(crate) grants: &'a BTreeMap<String, TenantGrant>,
     /// What a session plays.
     pub(crate) played: &'a dyn Fn(&SessionRecord) -> Played,
+    /// What is known of what a session takes.
+    pub(crate) asked: &'a dyn Fn(&SessionRecord) -> Asked,
+    /// Another one when that may be answered otherwise than before.
+    pub(crate) asked_version: u64,
     /// How long a session waits at most.
     pub(crate) patience: Duration,
     /// All who wait are told how their wait stands, not only those who begin to.
@@ -124,6 +130,8 @@ pub(crate) struct Dispatcher {
     told_grants: BTreeMap<String, scheduler::Grant>,
     told_presence: BTreeMap<(SiteId, ReleaseId), Presence>,
     contents: BTreeMap<ReleaseId, Option<ContentId>>,
+    /// By which those who wait ask.
+    asked_version: u64,
 }
 
 impl Dispatcher {
@@ -146,6 +154,7 @@ impl Dispatcher {
             told_grants: BTreeMap::new(),
             told_presence: BTreeMap::new(),
             contents: BTreeMap::new(),
+            asked_version: 0,
         }
     }
 
@@ -158,6 +167,7 @@ impl Dispatcher {
         let releases = self.number(now, shown);
         self.tell_presence(now, shown, &sites, &releases);
         self.adopt(now, shown);
+        self.learn(now, shown);
         let refused = self.ask(now, shown);
         self.scheduler.tick(now);
         let mut lapsed = self.hear(shown);
@@ -409,7 +419,7 @@ impl Dispatcher {
             tenant: TenantId(small(tenant)),
             release: ReleaseId(small(release)),
             class: class_id(class),
-            resources: need(record.spec),
+            resources: self.need(record, shown),
             priority: Priority::default(),
             // It goes before anybody who plays.
             is_trial: record.pool.is_some(),
@@ -486,27 +496,28 @@ impl Dispatcher {
     ) {
         let Some(id) = self.nodes.name(node.0 as usize).copied() else { return };
         let why = self.chosen(node);
+        let demand = self.scheduler.resources_of(session).map(demand::of).unwrap_or_default();
         let session_id = record.id;
         if let Some(warm) = self.warm.claimed_by(session_id) {
-            said.acts.push(Act::Claim { session: session_id, node: id, warm, why });
+            said.acts.push(Act::Claim { session: session_id, node: id, warm, demand, why });
             return;
         }
         match (self.scheduler.offered_until(session), record.state) {
             // A warm instance made room for it a moment ago: nobody went away meanwhile.
             (Some(_), _) if self.warm.is_promised(session_id, now) => {
                 self.scheduler.accept(session);
-                said.acts.push(Act::Reserve { session: session_id, node: id, why });
+                said.acts.push(Act::Reserve { session: session_id, node: id, demand, why });
             }
             (Some(until), SessionState::Requested | SessionState::Queued { .. }) => {
                 let until = self.began.plus(until);
-                said.acts.push(Act::Offer { session: session_id, node: id, until, why });
+                said.acts.push(Act::Offer { session: session_id, node: id, demand, until, why });
             }
             // Who was thrown out of his game need not be asked whether he wants it back.
             (Some(_), _) => {
                 self.scheduler.accept(session);
-                said.acts.push(Act::Reserve { session: session_id, node: id, why });
+                said.acts.push(Act::Reserve { session: session_id, node: id, demand, why });
             }
-            (None, _) => said.acts.push(Act::Reserve { session: session_id, node: id, why }),
+            (None, _) => said.acts.push(Act::Reserve { session: session_id, node: id, demand, why }),
         }
     }
 }
@@ -527,20 +538,6 @@ fn state(view: &NodeView) -> NodeState {
     }
 }
 
-fn resources(capacity: Capacity) -> Resources {
-    Resources {
-        sessions: capacity.sessions,
-        encoder_kpixels: u32::try_from(capacity.pixels_per_second / 1000).unwrap_or(u32::MAX),
-        ..Resources::default()
-    }
-}
-
-/// What a session of this spec takes. A thousand of pixels that is begun counts as one.
-fn need(spec: StreamSpec) -> Resources {
-    let encoder_kpixels = u32::try_from(spec.pixels_per_second().div_ceil(1000)).unwrap_or(u32::MAX);
-    Resources { sessions: 1, encoder_kpixels, ..Resources::default() }
-}
-
 /// Whose quota it uses: warm instances use nobody's, and no tenant has this name.
 fn quota_of(record: &SessionRecord) -> &str {
     if record.pool.is_some() { "" } else { &record.tenant }
@@ -557,3 +554,6 @@ fn small(number: usize) -> u32 {
 fn class_id(number: usize) -> ClassId {
     ClassId(u16::try_from(number).unwrap_or(u16::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The fleet, for the operator.
 
-use api::fleet::{CreateJoinToken, CreatedJoinToken, Node, NodeList, Placement, SetDuty, TenantGrant};
+use api::fleet::{CreateJoinToken, CreatedJoinToken, DemandList, Node, NodeList, Placement, SetDuty, TenantGrant};
 use api::id::{NodeId, SessionId};
 use api::problem::Problem;
 use api::rest::Session;
@@ -24,6 +24,17 @@ use crate::app::access::{Caller, own_session};
     ))]
 pub(super) async fn nodes(State(edge): State<Edge>, caller: Caller) -> Result<JsonOut<NodeList>, Refusal> {
     Ok(JsonOut(edge.plane.list_nodes(&caller).await?))
+}
+
+/// What sessions of apps take, as far as it was learnt.
+#[utoipa::path(get, path = "/v1/demands", operation_id = "list_demands", tag = "fleet",
+    security(("operator_token" = [])),
+    responses(
+        (status = 200, description = "What was learnt.", body = DemandList),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn demands(State(edge): State<Edge>, caller: Caller) -> Result<JsonOut<DemandList>, Refusal> {
+    Ok(JsonOut(edge.plane.list_demands(&caller).await?))
 }
 
 /// Makes a token by which one machine may join, within an hour.

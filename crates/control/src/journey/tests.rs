@@ -13,6 +13,7 @@ fn at(seconds: i64) -> UtcTime {
 fn record(state: SessionState, first_frame: bool) -> SessionRecord {
     SessionRecord {
         asked_starts: 0,
+        demand: crate::demand::Demand::default(),
         pool: None,
         id: SessionId::from_uuid(Uuid::from_u128(1)),
         instance: InstanceId::from_uuid(Uuid::from_u128(2)),

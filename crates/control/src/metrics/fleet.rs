@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::fleet::{Duty, Health};
+use api::node::Capacity;
 use api::session::{SessionState, WaitCause};
 use api::trace::SpanSink;
 use prometheus_client::collector::Collector;
@@ -34,8 +35,37 @@ pub(crate) struct Counts {
     warm: BTreeMap<(String, &'static str), u64>,
     queue: BTreeMap<&'static str, u64>,
     tenants: BTreeMap<String, u64>,
-    /// Places and pixels a second that sessions have, by site and class.
-    used: BTreeMap<(String, String), (u64, u64)>,
+    /// What sessions have of nodes, by site and class.
+    used: BTreeMap<(String, String), Sum>,
+}
+
+/// What nodes have together, or sessions take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    places: u64,
+    pixels: u64,
+    cpu_milli: u64,
+    memory_mib: u64,
+    egress_kbps: u64,
+}
+
+impl Sum {
+    fn add_session(&mut self, record: &SessionRecord) {
+        self.places += 1;
+        self.pixels = self.pixels.saturating_add(record.spec.pixels_per_second());
+        self.cpu_milli += u64::from(record.demand.cpu_milli);
+        self.memory_mib += u64::from(record.demand.memory_mib);
+        self.egress_kbps += u64::from(record.demand.egress_kbps);
+    }
+
+    /// What a node does not limit has no number.
+    fn add_node(&mut self, capacity: Capacity) {
+        self.places += u64::from(capacity.sessions);
+        self.pixels = self.pixels.saturating_add(capacity.pixels_per_second);
+        self.cpu_milli += capacity.cpu_milli.map_or(0, u64::from);
+        self.memory_mib += capacity.memory_mib.map_or(0, u64::from);
+        self.egress_kbps += capacity.egress_kbps.map_or(0, u64::from);
+    }
 }
 
 impl Counts {
@@ -50,9 +80,7 @@ impl Counts {
             let node = record.node.and_then(|id| nodes.get(&id));
             let site = node.map_or_else(String::new, |node| node.record.site.clone());
             if let Some(node) = node {
-                let (places, pixels) = counts.used.entry((site.clone(), node.record.class.clone())).or_default();
-                *places += 1;
-                *pixels += record.spec.pixels_per_second();
+                counts.used.entry((site.clone(), node.record.class.clone())).or_default().add_session(record);
             }
             if record.pool.is_some() {
                 let is_ready = matches!(record.state, SessionState::Ready { .. });
@@ -162,7 +190,7 @@ impl Collector for Fleet {
 
 fn encode_nodes(e: &mut DescriptorEncoder<'_>, nodes: &Nodes, counts: &Counts) -> Result<(), fmt::Error> {
     let mut by_state: BTreeMap<NodeLabels, u64> = BTreeMap::new();
-    let mut capacity: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
+    let mut capacity: BTreeMap<(String, String), Sum> = BTreeMap::new();
     for node in nodes.values().filter(|node| node.record.duty != Duty::Retired) {
         let record = &node.record;
         let labels = NodeLabels {
@@ -172,29 +200,41 @@ fn encode_nodes(e: &mut DescriptorEncoder<'_>, nodes: &Nodes, counts: &Counts) -
             health: health_word(node.health),
         };
         *by_state.entry(labels).or_default() += 1;
-        let (places, pixels) = capacity.entry((record.site.clone(), record.class.clone())).or_default();
+        let sum = capacity.entry((record.site.clone(), record.class.clone())).or_default();
         if node.is_of_use() {
-            *places += u64::from(node.capacity().sessions);
-            *pixels = pixels.saturating_add(node.capacity().pixels_per_second);
+            sum.add_node(node.capacity());
         }
     }
     let nodes = by_state.into_iter().map(|(labels, n)| (labels, whole(n)));
     gauges(e, "nodes", "Nodes of the fleet; a node that was retired is none", nodes)?;
-    let each = |of: fn((u64, u64)) -> u64, from: &BTreeMap<(String, String), (u64, u64)>| {
+    let each = |of: fn(Sum) -> u64, from: &BTreeMap<(String, String), Sum>| {
         let line = |(site, class): &(String, String)| {
             let amount = from.get(&(site.clone(), class.clone())).copied().unwrap_or_default();
             (vec![("site", site.clone()), ("class", class.clone())], whole(of(amount)))
         };
-        capacity.keys().map(line).collect::<Vec<_>>()
+        capacity.keys().map(line).collect::<Vec<_>>().into_iter()
     };
+    let (has, used) = (&capacity, &counts.used);
     let help = "Sessions that nodes can hold together, of those that take any";
-    gauges(e, "places", help, each(|(places, _)| places, &capacity).into_iter())?;
-    let help = "Sessions that have a place there";
-    gauges(e, "places_used", help, each(|(places, _)| places, &counts.used).into_iter())?;
+    gauges(e, "places", help, each(|sum| sum.places, has))?;
+    gauges(e, "places_used", "Sessions that have a place there", each(|sum| sum.places, used))?;
     let help = "What nodes can encode together, of those that take any, in pixels a second";
-    gauges(e, "encoder_pixels_per_second", help, each(|(_, pixels)| pixels, &capacity).into_iter())?;
+    gauges(e, "encoder_pixels_per_second", help, each(|sum| sum.pixels, has))?;
     let help = "What sessions with a place there may need of it, in pixels a second";
-    gauges(e, "encoder_used_pixels_per_second", help, each(|(_, pixels)| pixels, &counts.used).into_iter())
+    gauges(e, "encoder_used_pixels_per_second", help, each(|sum| sum.pixels, used))?;
+    let processors = |from| each(|sum| sum.cpu_milli, from).map(|(labels, milli)| (labels, milli as f64 / 1000.0));
+    let help = "Processors that nodes sell together, of those that take any and limit it";
+    gauges(e, "processors", help, processors(has))?;
+    let help = "What sessions with a place there take of it, as was learnt of their kind, or measured of them";
+    gauges(e, "processors_used", help, processors(used))?;
+    let help = "Memory that nodes sell together, of those that take any and limit it";
+    gauges(e, "memory_bytes", help, each(|sum| sum.memory_mib << 20, has))?;
+    let help = "What sessions with a place there take of it, as was learnt of their kind, or measured of them";
+    gauges(e, "memory_used_bytes", help, each(|sum| sum.memory_mib << 20, used))?;
+    let help = "What nodes can send to players together, of those that take any and limit it, in bits a second";
+    gauges(e, "egress_bits_per_second", help, each(|sum| sum.egress_kbps * 1000, has))?;
+    let help = "What sessions with a place there take of it, as was learnt of their kind, or measured of them";
+    gauges(e, "egress_used_bits_per_second", help, each(|sum| sum.egress_kbps * 1000, used))
 }
 
 /// One family of gauges with its lines.

@@ -5,6 +5,7 @@
 
 pub(crate) mod command;
 pub(crate) mod desired;
+mod learned;
 mod pass;
 mod pool;
 pub(crate) mod session;
@@ -160,6 +161,7 @@ pub(crate) async fn request_restart(plane: &Plane, id: SessionId, epoch: u32) ->
 /// After a start: what ran on a node in the same process runs no more; all others wait, or play on elsewhere.
 pub(crate) async fn take_over(plane: &Plane) -> Result<(), StoreError> {
     plane.store.load_live().await?;
+    plane.coordinator.demands.load(plane.store.demands().await?);
     // All of it was found, and each is taken over below: nothing of it is news.
     plane.store.live.take_found();
     for record in plane.store.live.all() {

@@ -14,13 +14,14 @@ use api::session::{EndReason, Party, SessionState};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::announce;
 use super::pool::Keeper;
 use super::session::{self, Evidence, Rules};
+use super::{announce, learned};
 use crate::app::catalogue::Source;
 use crate::app::releases::LOCAL_SITE;
 use crate::app::{Plane, now};
 use crate::coordinator::fleet::{NodeView, Nodes};
+use crate::demand::Demand;
 use crate::dispatch::{Act, Dispatcher, Played, Shown, Touched};
 use crate::metrics::{Decision, SaveStep};
 use crate::store::{SessionRecord, Step, Stepped, StoreError, Takes};
@@ -138,6 +139,7 @@ impl Reconciler {
             self.counted_at = Instant::now();
             let live = plane.store.live.all();
             plane.observer.looked(&self.nodes, live.iter().map(Arc::as_ref));
+            learned::keep(plane).await;
         }
         Ok(())
     }
@@ -170,21 +172,26 @@ impl Reconciler {
             take_news(plane, &record, instance).await;
             let evidence = evidence(plane, &record, node, instance, may_recover);
             let rules = rules(plane, &record);
-            if session::next(&record, &evidence, &rules).is_some() {
+            let takes = learned::measured(plane, &record, instance);
+            let becomes = session::next(&record, &evidence, &rules);
+            if becomes.is_some() || takes.is_some() {
                 // What was decided on a copy is decided again on the row itself: it may have changed meanwhile.
-                let next = move |row: &SessionRecord| session::next(row, &evidence, &rules);
+                let next = move |row: &SessionRecord| learned::with(row, session::next(row, &evidence, &rules), takes);
                 steps.push(Step::new(record.id, next));
-                instances.push((record.node, instance));
+                instances.push((record, instance));
             }
         }
         let mut has_failed = false;
-        for (stepped, (node, instance)) in plane.store.apply(steps).await?.into_iter().zip(instances) {
+        for (stepped, (old, instance)) in plane.store.apply(steps).await?.into_iter().zip(instances) {
             has_failed |= stepped == Stepped::Failed;
             if let Stepped::Yes(new) = stepped {
+                if learned::is_all(&old, &new) {
+                    continue;
+                }
                 log_detail(&new, instance);
                 announce(plane, &new);
-                if new.node != node
-                    && let Some(node) = node
+                if new.node != old.node
+                    && let Some(node) = old.node
                 {
                     plane.coordinator.fleet.want(node);
                 }
@@ -203,6 +210,7 @@ impl Reconciler {
         } else {
             due.written.iter().map(|id| (*id, live.get(*id))).collect()
         };
+        learned::forget_ended(plane, &touched, self.is_whole);
         let tells_waits = self.told_waits_at.elapsed() >= WAITS_PERIOD;
         if tells_waits {
             self.told_waits_at = Instant::now();
@@ -218,6 +226,8 @@ impl Reconciler {
             changed_nodes: &due.nodes,
             grants: &self.grants,
             played: &|record| at_pool(played(plane, record, only.as_ref()), record, pools),
+            asked: &|record| learned::asked(plane, record),
+            asked_version: plane.coordinator.demands.version(),
             patience: plane.settings.limits.patience,
             tells_waits,
         });
@@ -352,19 +362,19 @@ fn step(plane: &Plane, act: Act) -> Step<'_> {
             let next = move |row: &SessionRecord| session::ended(row, reason, now()).map(|new| explained(new, why));
             Step::new(session, next)
         }
-        Act::Offer { session, node, until, why } => {
+        Act::Offer { session, node, demand, until, why } => {
             let offered = move |row: &SessionRecord| session::offered(row, node, until, now());
-            let next = move |row: &SessionRecord| offered(row).map(|new| explained(new, why));
+            let next = move |row: &SessionRecord| offered(row).map(|new| explained(new, why).placed_with(demand));
             Step { on: Some(node), ..Step::new(session, next) }
         }
-        Act::Reserve { session, node, why } => reserve(session, node, why, length),
-        Act::Claim { session, node, warm, why } => {
+        Act::Reserve { session, node, demand, why } => reserve((session, node, demand), why, length),
+        Act::Claim { session, node, warm, demand, why } => {
             let timeout = plane.settings.limits.connect_timeout;
             let spare = InstanceId::from_uuid(Uuid::now_v7());
             let join =
                 move |new: &SessionRecord, warm: &SessionRecord| session::claimed(new, warm, timeout, spare, now());
             let takes = Takes { from: warm, join: Box::new(join) };
-            Step { takes: Some(takes), ..reserve(session, node, why, length) }
+            Step { takes: Some(takes), ..reserve((session, node, demand), why, length) }
         }
         Act::GiveUp { session } => {
             Step::new(session, |row: &SessionRecord| session::stopped(row, EndReason::Unused, now()))
@@ -372,9 +382,13 @@ fn step(plane: &Plane, act: Act) -> Step<'_> {
     }
 }
 
-fn reserve<'a>(session: SessionId, node: NodeId, why: Vec<SiteVerdict>, length: Duration) -> Step<'a> {
+fn reserve<'a>(
+    (session, node, demand): (SessionId, NodeId, Demand),
+    why: Vec<SiteVerdict>,
+    length: Duration,
+) -> Step<'a> {
     let reserved = move |row: &SessionRecord| session::reserved(row, node, length, now());
-    let next = move |row: &SessionRecord| reserved(row).map(|new| explained(new, why));
+    let next = move |row: &SessionRecord| reserved(row).map(|new| explained(new, why).placed_with(demand));
     Step { on: Some(node), ..Step::new(session, next) }
 }
 

@@ -18,6 +18,7 @@ use crate::app::catalogue::Package;
 use crate::app::token::new_session_token;
 use crate::app::{Plane, now};
 use crate::coordinator::fleet::Nodes;
+use crate::demand::Demand;
 use crate::store::{Claimed, PoolRecord, SessionRecord, StoreError};
 
 /// How often pools are looked at. What was claimed is missing for so long.
@@ -216,6 +217,7 @@ async fn start(plane: &Plane, pool: &PoolRecord, package: &Package) -> Result<Op
         tenant: plane.owner_of(package).await?,
         explanation: None,
         asked_starts: 0,
+        demand: Demand::default(),
         pool: Some(pool.id),
     };
     match plane.store.request(&record, None, |_| Ok::<(), ()>(())).await? {

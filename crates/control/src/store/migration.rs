@@ -2,6 +2,7 @@
 
 mod command;
 mod content;
+mod demand;
 mod fleet;
 mod keeping;
 mod leadership;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(fleet::CreateFleet),
             Box::new(command::CreateCommand),
             Box::new(leadership::CreateLeadership),
+            Box::new(demand::CreateDemand),
             Box::new(pool::CreatePool),
         ]
     }

@@ -9,6 +9,7 @@ mod channel;
 mod claim;
 mod command;
 mod connection;
+mod demand;
 mod entity;
 mod keeping;
 mod leadership;

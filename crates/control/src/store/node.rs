@@ -53,6 +53,9 @@ impl Store {
         Entity::update_many()
             .col_expr(Column::Sessions, Expr::val(i64::from(capacity.sessions)))
             .col_expr(Column::PixelsPerSecond, Expr::val(large(capacity.pixels_per_second)))
+            .col_expr(Column::CpuMilli, Expr::val(capacity.cpu_milli.map(i64::from)))
+            .col_expr(Column::MemoryMib, Expr::val(capacity.memory_mib.map(i64::from)))
+            .col_expr(Column::EgressKbps, Expr::val(capacity.egress_kbps.map(i64::from)))
             .filter(Column::Id.eq(id.to_string()))
             .exec(&self.write)
             .await?;
@@ -136,12 +139,16 @@ fn to_row(record: &NodeRecord) -> Model {
         duty: record.duty.word().to_owned(),
         sessions: i64::from(record.capacity.sessions),
         pixels_per_second: large(record.capacity.pixels_per_second),
+        cpu_milli: record.capacity.cpu_milli.map(i64::from),
+        memory_mib: record.capacity.memory_mib.map(i64::from),
+        egress_kbps: record.capacity.egress_kbps.map(i64::from),
         joined_at: record.joined_at.unix_ms(),
     }
 }
 
 fn from_row(row: Model) -> Result<NodeRecord, StoreError> {
     let unreadable = |column| StoreError::Unreadable { id: row.id.clone(), column };
+    let amount = |value: Option<i64>, column| value.map(u32::try_from).transpose().map_err(|_range| unreadable(column));
     Ok(NodeRecord {
         id: row.id.parse().map_err(|_no_id| unreadable("id"))?,
         name: row.name.clone(),
@@ -152,6 +159,9 @@ fn from_row(row: Model) -> Result<NodeRecord, StoreError> {
             sessions: u32::try_from(row.sessions).map_err(|_range| unreadable("sessions"))?,
             pixels_per_second: u64::try_from(row.pixels_per_second)
                 .map_err(|_range| unreadable("pixels_per_second"))?,
+            cpu_milli: amount(row.cpu_milli, "cpu_milli")?,
+            memory_mib: amount(row.memory_mib, "memory_mib")?,
+            egress_kbps: amount(row.egress_kbps, "egress_kbps")?,
         },
         joined_at: UtcTime::from_unix_ms(row.joined_at),
     })

@@ -15,6 +15,7 @@ use super::entity::session::{Column, Entity, Model};
 use super::save;
 use super::step::{Step, Stepped};
 use super::{Store, StoreError};
+use crate::demand::Demand;
 
 /// Most sessions that an operator's list has.
 const LIST_LENGTH: u64 = 200;
@@ -55,6 +56,8 @@ pub(crate) struct SessionRecord {
     pub(crate) explanation: Option<Vec<SiteVerdict>>,
     /// Starts beyond the first one that somebody asked for; the others were losses.
     pub(crate) asked_starts: u32,
+    /// What it was placed with, or was measured to take since; nothing while it waits for its first place.
+    pub(crate) demand: Demand,
     /// Of a warm instance, which nobody plays: whose it is.
     pub(crate) pool: Option<PoolId>,
 }
@@ -67,6 +70,11 @@ impl SessionRecord {
             Some(unsaved) => format!("{sentence} {unsaved}"),
             None => sentence.to_owned(),
         }
+    }
+
+    /// With what it takes.
+    pub(crate) fn placed_with(self, demand: Demand) -> Self {
+        Self { demand, ..self }
     }
 
     /// As its player sees it.
@@ -246,6 +254,9 @@ pub(super) fn to_row(record: &SessionRecord) -> Model {
         tenant: Some(record.tenant.clone()),
         explanation: record.explanation.as_ref().and_then(|sites| serde_json::to_string(sites).ok()),
         asked_starts: small(record.asked_starts),
+        cpu_milli: i64::from(record.demand.cpu_milli),
+        memory_mib: i64::from(record.demand.memory_mib),
+        egress_kbps: i64::from(record.demand.egress_kbps),
         pool: record.pool.map(|id| id.to_string()),
     }
 }
@@ -295,6 +306,11 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
             .map(|text| serde_json::from_str(text).map_err(|_not_ours| "explanation"))
             .transpose()?,
         asked_starts: read(row.asked_starts.try_into().ok(), "asked_starts")?,
+        demand: Demand {
+            cpu_milli: read(row.cpu_milli.try_into().ok(), "cpu_milli")?,
+            memory_mib: read(row.memory_mib.try_into().ok(), "memory_mib")?,
+            egress_kbps: read(row.egress_kbps.try_into().ok(), "egress_kbps")?,
+        },
         pool: id(row.pool.as_deref(), "pool")?,
     })
 }

@@ -16,6 +16,7 @@ use super::entity::node;
 use super::entity::session::{ActiveModel, Column, Entity};
 use super::session::{SessionRecord, from_row, live, to_row};
 use super::{Store, StoreError};
+use crate::demand::Demand;
 
 /// Most sessions of one transaction. More hold their rows for longer, and a database takes only so many values in a statement.
 const MOST_AT_ONCE: usize = 100;
@@ -122,7 +123,10 @@ impl Store {
                 continue;
             };
             let giver = takes.and_then(|takes| rows.get(&takes.from).map(|giver| (takes.join)(&new, giver)));
-            if let Some((taker, mut gone)) = giver.flatten() {
+            let has_room = |(taker, gone): &(SessionRecord, SessionRecord)| {
+                on.is_none_or(|node| rooms.exchange(node, gone, taker))
+            };
+            if let Some((taker, mut gone)) = giver.flatten().filter(has_room) {
                 // Its place is taken with it.
                 gone.revision += 1;
                 rows.remove(&gone.id);
@@ -182,33 +186,69 @@ struct Rooms(BTreeMap<String, Room>);
 struct Room {
     sessions: i64,
     pixels_per_second: i64,
+    /// Processor, memory, network; `None` where the node does not limit it.
+    amounts: [Option<i64>; 3],
+}
+
+impl Room {
+    fn of(node: &node::Model) -> Self {
+        let amounts = [node.cpu_milli, node.memory_mib, node.egress_kbps];
+        Self { sessions: node.sessions, pixels_per_second: node.pixels_per_second, amounts }
+    }
+
+    /// Without this. What is overdrawn, because a session takes more than was thought, is below nothing.
+    fn take(&mut self, sessions: i64, pixels_per_second: i64, amounts: [i64; 3]) {
+        self.sessions -= sessions;
+        self.pixels_per_second = self.pixels_per_second.saturating_sub(pixels_per_second);
+        for (left, taken) in self.amounts.iter_mut().zip(amounts) {
+            *left = left.map(|left| left.saturating_sub(taken));
+        }
+    }
+
+    fn has(&self, pixels_per_second: i64, amounts: [i64; 3]) -> bool {
+        let has_amounts = self.amounts.iter().zip(amounts).all(|(left, needed)| left.is_none_or(|left| left >= needed));
+        self.sessions >= 1 && self.pixels_per_second >= pixels_per_second && has_amounts
+    }
 }
 
 impl Rooms {
     async fn read(connection: &impl ConnectionTrait, nodes: Vec<String>) -> Result<Self, StoreError> {
         let mut rooms = BTreeMap::new();
         for node in node::Entity::find().filter(node::Column::Id.is_in(nodes.clone())).all(connection).await? {
-            let room = Room { sessions: node.sessions, pixels_per_second: node.pixels_per_second };
+            let room = Room::of(&node);
             rooms.insert(node.id, room);
         }
-        let pixels = Func::coalesce([Expr::col(Column::PixelsPerSecond).sum().cast_as("bigint"), Expr::val(0_i64)]);
-        let used: Vec<(Option<String>, i64, i64)> = Entity::find()
+        let sum = |of: Column| Expr::from(Func::coalesce([Expr::col(of).sum().cast_as("bigint"), Expr::val(0_i64)]));
+        let used: Vec<(Option<String>, i64, i64, i64, i64, i64)> = Entity::find()
             .select_only()
             .column(Column::Node)
             .column_as(Column::Id.count(), "sessions")
-            .column_as(Expr::from(pixels), "pixels_per_second")
+            .column_as(sum(Column::PixelsPerSecond), "pixels_per_second")
+            .column_as(sum(Column::CpuMilli), "cpu_milli")
+            .column_as(sum(Column::MemoryMib), "memory_mib")
+            .column_as(sum(Column::EgressKbps), "egress_kbps")
             .filter(Column::Node.is_in(nodes).and(live()))
             .group_by(Column::Node)
             .into_tuple()
             .all(connection)
             .await?;
-        for (node, sessions, pixels) in used {
+        for (node, sessions, pixels, cpu, memory, egress) in used {
             if let Some(room) = node.and_then(|node| rooms.get_mut(&node)) {
-                room.sessions -= sessions;
-                room.pixels_per_second = room.pixels_per_second.saturating_sub(pixels);
+                room.take(sessions, pixels, [cpu, memory, egress]);
             }
         }
         Ok(Self(rooms))
+    }
+
+    /// Takes the place of one that goes for one that comes, which may need more by now. False when that is not there.
+    fn exchange(&mut self, on: NodeId, gone: &SessionRecord, taker: &SessionRecord) -> bool {
+        let Some(room) = self.0.get_mut(&on.to_string()) else { return false };
+        let ((pixels, amounts), (old_pixels, old_amounts)) = (taken_by(taker), taken_by(gone));
+        room.take(-1, -old_pixels, old_amounts.map(|amount| -amount));
+        let has_room = room.has(pixels, amounts);
+        let (pixels, amounts) = if has_room { (pixels, amounts) } else { (old_pixels, old_amounts) };
+        room.take(1, pixels, amounts);
+        has_room
     }
 
     /// Takes a place for the session, unless it has this one already.
@@ -217,12 +257,18 @@ impl Rooms {
         if old.node == Some(on) && !old.state.is_ended() {
             return true;
         }
-        let pixels = i64::try_from(new.spec.pixels_per_second()).unwrap_or(i64::MAX);
-        let has_room = room.sessions >= 1 && room.pixels_per_second >= pixels;
+        let (pixels, amounts) = taken_by(new);
+        let has_room = room.has(pixels, amounts);
         if has_room {
-            room.sessions -= 1;
-            room.pixels_per_second -= pixels;
+            room.take(1, pixels, amounts);
         }
         has_room
     }
+}
+
+/// Pixels a second, and amounts in the order of [`Room::amounts`].
+fn taken_by(record: &SessionRecord) -> (i64, [i64; 3]) {
+    let Demand { cpu_milli, memory_mib, egress_kbps } = record.demand;
+    let pixels = i64::try_from(record.spec.pixels_per_second()).unwrap_or(i64::MAX);
+    (pixels, [cpu_milli, memory_mib, egress_kbps].map(i64::from))
 }

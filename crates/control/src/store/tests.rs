@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::test_store::TestStore;
 use super::*;
+use crate::demand::{Demand, Due, Key, Learned};
 
 pub(super) fn record(app: &str) -> SessionRecord {
     let at = UtcTime::from_unix_ms(1_000);
@@ -41,6 +42,7 @@ pub(super) fn record(app: &str) -> SessionRecord {
         tenant: "operator".to_owned(),
         explanation: None,
         asked_starts: 0,
+        demand: crate::demand::Demand::default(),
         pool: None,
     }
 }
@@ -49,7 +51,7 @@ const NODE: NodeId = NodeId::from_uuid(Uuid::from_u128(1));
 
 /// Asks for a session, and for a place on a node that has so many.
 async fn claim(store: &Store, record: &SessionRecord, places: u32) -> bool {
-    let capacity = Capacity { sessions: places, pixels_per_second: u64::MAX };
+    let capacity = Capacity { sessions: places, pixels_per_second: u64::MAX, ..Capacity::default() };
     let (name, site, class) = ("one".to_owned(), "local".to_owned(), "standard".to_owned());
     let joined_at = UtcTime::from_unix_ms(1);
     let node = NodeRecord { id: NODE, name, site, class, duty: Duty::Active, capacity, joined_at };
@@ -272,6 +274,94 @@ async fn a_silent_server_is_given_up() {
     let port = listener.local_addr().unwrap().port();
     check_open(&format!("postgres://kite:secret@127.0.0.1:{port}/games"), "does not answer within 5 s").await;
     assert!(since.elapsed() < BUSY * 2);
+}
+
+fn demand(cpu_milli: u32, memory_mib: u32, egress_kbps: u32) -> Demand {
+    Demand { cpu_milli, memory_mib, egress_kbps }
+}
+
+/// More than anything here takes.
+const PIXELS: u64 = 1_000_000_000_000;
+
+/// Asks for sessions that take this, on a node that has so much; how many got a place.
+async fn placed(capacity: Capacity, demands: &[Demand]) -> usize {
+    let place = TestStore::new();
+    let store = place.open().await;
+    let (name, site, class) = ("one".to_owned(), "local".to_owned(), "standard".to_owned());
+    let joined_at = UtcTime::from_unix_ms(1);
+    let node = NodeRecord { id: NODE, name, site, class, duty: Duty::Active, capacity: Capacity::default(), joined_at };
+    store.add_node(&node).await.unwrap();
+    store.set_node_capacity(NODE, capacity).await.unwrap();
+    assert_eq!(store.nodes().await.unwrap()[0].capacity, capacity, "it is kept as it was said");
+    let mut steps = Vec::new();
+    for demand in demands.iter().copied() {
+        let session = record("pong");
+        assert_eq!(store.request(&session, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
+        let take = move |row: &SessionRecord| {
+            Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, demand, ..row.clone() })
+        };
+        steps.push(Step { on: Some(NODE), ..Step::new(session.id, take) });
+    }
+    // Half of them by what others have left in the table, half by what was given in the same transaction.
+    let second = steps.split_off(steps.len() / 2);
+    let mut placed = 0;
+    for part in [steps, second] {
+        for stepped in store.apply(part).await.unwrap() {
+            match stepped {
+                Stepped::Yes(record) => {
+                    placed += 1;
+                    let read = store.read_session(record.id).await.unwrap().unwrap();
+                    assert_eq!(read.demand, record.demand, "it is read as it was placed");
+                }
+                Stepped::Full => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    placed
+}
+
+#[tokio::test]
+async fn a_node_gives_away_no_more_than_it_has_of_anything() {
+    let takes = [demand(900, 500, 4000); 6];
+    let check = async |change: fn(&mut Capacity), expected: usize| {
+        let mut capacity = Capacity { sessions: 5, pixels_per_second: PIXELS, ..Capacity::default() };
+        change(&mut capacity);
+        assert_eq!(placed(capacity, &takes).await, expected, "{capacity:?}");
+    };
+    check(|_| (), 5).await;
+    check(|capacity| capacity.cpu_milli = Some(3599), 3).await;
+    check(|capacity| capacity.cpu_milli = Some(3600), 4).await;
+    check(|capacity| capacity.memory_mib = Some(1100), 2).await;
+    check(|capacity| capacity.egress_kbps = Some(4000), 1).await;
+    check(|capacity| capacity.egress_kbps = Some(3999), 0).await;
+    // A session that takes more than the node has, because it was measured to, leaves nothing to others; old rows take nothing.
+    let capacity = Capacity { sessions: 9, pixels_per_second: PIXELS, cpu_milli: Some(1000), ..Capacity::default() };
+    assert_eq!(placed(capacity, &[demand(0, 0, 0); 4]).await, 4);
+}
+
+#[tokio::test]
+async fn what_was_learnt_survives_and_is_written_over() {
+    let place = TestStore::new();
+    let store = place.open().await;
+    assert_eq!(store.demands().await.unwrap(), []);
+    let spec = StreamSpec { width: 1280, height: 720, frames_per_second: 60 };
+    let kind = |app: &str, release| Key::new(&app.parse().unwrap(), release, spec);
+    let learned = |cpu_milli| {
+        let measured_at = UtcTime::from_unix_ms(7);
+        Learned { demand: demand(cpu_milli, 400, u32::MAX), samples: u32::MAX, sessions: 3, measured_at }
+    };
+    let rows =
+        [(kind("doom", None), learned(1)), (kind("quake", Some(1)), learned(2)), (kind("quake", Some(2)), learned(3))];
+    store.write_demands(&Due { write: rows.to_vec(), remove: Vec::new() }).await.unwrap();
+    assert_eq!(store.demands().await.unwrap().len(), 3);
+    let again = Due { write: vec![(kind("quake", Some(1)), learned(9))], remove: vec![kind("quake", Some(2))] };
+    store.write_demands(&again).await.unwrap();
+    store.write_demands(&Due::default()).await.unwrap();
+    store.close().await.unwrap();
+    let mut read = place.open().await.demands().await.unwrap();
+    read.sort_by(|(one, _), (other, _)| one.cmp(other));
+    assert_eq!(read, [(kind("doom", None), learned(1)), (kind("quake", Some(1)), learned(9))]);
 }
 
 /// One that may be taken over, on the only place of a node.

@@ -7,7 +7,7 @@ use crate::support::{PONG_PIXELS, Plane, until};
 const PONG: &str = r#"{"app": "pong"}"#;
 
 fn capacity(sessions: u32, pongs: u64) -> Capacity {
-    Capacity { sessions, pixels_per_second: pongs * PONG_PIXELS }
+    Capacity { sessions, pixels_per_second: pongs * PONG_PIXELS, ..Capacity::default() }
 }
 
 async fn set(plane: &Plane, capacity: Capacity, refuses: Option<NodeRefusal>) {
@@ -103,7 +103,13 @@ async fn refusals_say_why() {
     let disk = NodeRefusal::DiskFull { free_mb: 12, needed_mb: 4096 };
     check(capacity(5, 5), Some(disk), "disk_full", "12 MiB of disk space left").await;
     check(capacity(5, 5), Some(NodeRefusal::Stopping), "service_stopping", "being stopped").await;
-    check(Capacity { sessions: 5, pixels_per_second: PONG_PIXELS - 1 }, None, "no_capacity", "too small").await;
+    check(
+        Capacity { sessions: 5, pixels_per_second: PONG_PIXELS - 1, ..Capacity::default() },
+        None,
+        "no_capacity",
+        "too small",
+    )
+    .await;
     set(&plane, capacity(2, 5), None).await;
     plane.create_ready().await;
     plane.create_ready().await;

@@ -8,6 +8,7 @@ mod bodies;
 mod capacity;
 mod commands;
 mod content;
+mod demands;
 mod keeper;
 mod lifecycle;
 mod link;

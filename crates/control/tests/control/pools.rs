@@ -7,7 +7,7 @@ use crate::support::client::Reply;
 use crate::support::{Client, Home, Plane, until};
 
 fn places(sessions: u32) -> Capacity {
-    Capacity { sessions, pixels_per_second: u64::MAX }
+    Capacity { sessions, pixels_per_second: u64::MAX, ..Capacity::default() }
 }
 
 async fn plane_with(sessions: u32) -> (Plane, Client) {

@@ -10,7 +10,9 @@ use crate::support::{Home, Link, Plane, until};
 /// A plane whose node holds so many sessions.
 async fn plane_with(places: u32, change: impl FnOnce(&mut control::Settings)) -> Plane {
     let plane = Plane::start_with(change).await;
-    plane.node.change(|script| script.capacity = Capacity { sessions: places, pixels_per_second: u64::MAX });
+    plane.node.change(|script| {
+        script.capacity = Capacity { sessions: places, pixels_per_second: u64::MAX, ..Capacity::default() }
+    });
     until("the capacity is known", async || plane.client.get("/v1/limits").await.json()["sessions"] == places).await;
     plane
 }
@@ -108,7 +110,7 @@ async fn waits_survive_a_restart_in_their_order() {
     // As a kill leaves it: the rows are copied while it runs.
     let copy = Home::new();
     let settings = plane.copy_to(&copy);
-    let one = Capacity { sessions: 1, pixels_per_second: u64::MAX };
+    let one = Capacity { sessions: 1, pixels_per_second: u64::MAX, ..Capacity::default() };
     let after = Plane::start_beside(copy, settings, |script| script.capacity = one).await;
     let ended = after.session(&held.0, &held.1).await;
     assert_eq!(ended["state"]["reason"], "service_restarted");

@@ -43,7 +43,7 @@ pub(crate) fn node_id(number: u128) -> NodeId {
 pub(crate) fn report(number: u64) -> FromNode {
     FromNode::Observed(ObservedNode {
         node: node_id(1),
-        capacity: Capacity { sessions: 1, pixels_per_second: 1 },
+        capacity: Capacity { sessions: 1, pixels_per_second: 1, ..Capacity::default() },
         refuses: Some(NodeRefusal::DiskFull { free_mb: number, needed_mb: 0 }),
         instances: Vec::new(),
         replicas: Vec::new(),

@@ -8,4 +8,5 @@ mod commands;
 mod ends;
 mod harness;
 mod life;
+mod usage;
 mod warm;

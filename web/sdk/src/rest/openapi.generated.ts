@@ -243,6 +243,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/demands": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** What sessions of apps take, as far as it was learnt. */
+        readonly get: operations["list_demands"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/limits": {
         readonly parameters: {
             readonly query?: never;
@@ -815,6 +832,29 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Amounts of what sessions take of a node, besides places. */
+        readonly Amounts: {
+            /**
+             * Format: int32
+             * @description Thousandths of a processor. A node may sell more than it has.
+             */
+            readonly cpu_milli?: number | null;
+            /**
+             * Format: int32
+             * @description Kilobits a second to players.
+             */
+            readonly egress_kbps?: number | null;
+            /**
+             * Format: int32
+             * @description Thousands of pixels that are encoded a second.
+             */
+            readonly encoder_kpixels?: number | null;
+            /**
+             * Format: int32
+             * @description Memory in MiB.
+             */
+            readonly memory_mib?: number | null;
+        };
         /** @description An app that can be played. */
         readonly App: {
             /** @description Its display. */
@@ -831,6 +871,29 @@ export interface components {
             readonly summary: string;
             /** @description What players read. */
             readonly title: string;
+        };
+        /** @description What was learnt of what sessions of an app take. */
+        readonly AppDemand: {
+            /** @description The app. */
+            readonly app: components["schemas"]["AppName"];
+            /** @description Measured for a minute or longer. Before that sessions are placed with a guess, or with this where it is more. */
+            readonly is_settled: boolean;
+            /** @description When it was measured last. */
+            readonly measured_at: components["schemas"]["UtcTime"];
+            /**
+             * Format: int32
+             * @description Its release; absent for the directory of an app.
+             */
+            readonly release?: number | null;
+            /**
+             * Format: int32
+             * @description Sessions that were measured to their end.
+             */
+            readonly sessions: number;
+            /** @description At this size and rate. */
+            readonly spec: components["schemas"]["StreamSpec"];
+            /** @description What the next session is placed with, once this is settled. Of the encoder what the spec may need. */
+            readonly takes: components["schemas"]["Amounts"];
         };
         /** @description The catalogue. */
         readonly AppList: {
@@ -1081,6 +1144,11 @@ export interface components {
             /** @description Its id. */
             readonly upload: components["schemas"]["UploadId"];
         };
+        /** @description All that was learnt. */
+        readonly DemandList: {
+            /** @description By app, release and spec. */
+            readonly demands: readonly components["schemas"]["AppDemand"][];
+        };
         /**
          * @description Which display the game is given.
          * @enum {string}
@@ -1161,6 +1229,8 @@ export interface components {
         readonly MouseMode: "auto" | "absolute" | "relative" | "none";
         /** @description A machine of the fleet. */
         readonly Node: {
+            /** @description What it has of the rest; absent of what it does not limit. */
+            readonly capacity?: components["schemas"]["Amounts"];
             /** @description Its hardware class. */
             readonly class: string;
             /** @description What it is used for. */
@@ -1187,6 +1257,8 @@ export interface components {
             readonly sessions: number;
             /** @description Where it is. */
             readonly site: string;
+            /** @description What its sessions take of it, as they were placed or were measured since. */
+            readonly used?: components["schemas"]["Amounts"];
         };
         /** @description Id of a node. */
         readonly NodeId: string;
@@ -2403,6 +2475,35 @@ export interface operations {
                 content: {
                     readonly "text/plain": string;
                     readonly "image/png": readonly number[];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly list_demands: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description What was learnt. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["DemandList"];
                 };
             };
             /** @description A problem. */

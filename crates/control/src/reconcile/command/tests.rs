@@ -58,6 +58,7 @@ fn session(state: SessionState, epoch: u32) -> SessionRecord {
         tenant: "house".into(),
         explanation: None,
         asked_starts: 0,
+        demand: crate::demand::Demand::default(),
         pool: None,
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn record(state: SessionState, observed: bool) -> SessionRecord {
         tenant: "operator".to_owned(),
         explanation: None,
         asked_starts: 0,
+        demand: crate::demand::Demand::default(),
         pool: None,
     }
 }
@@ -74,6 +75,7 @@ fn instance(state: InstanceState, player: PlayerPresence, idle_s: u32) -> Observ
         saved: None,
         save_failure: None,
         statistics: Some(StreamStatistics { idle_s, ..StreamStatistics::default() }),
+        usage: None,
     }
 }
 

@@ -5,6 +5,7 @@ pub(super) mod channel_change;
 pub(super) mod command;
 pub(super) mod command_output;
 pub(super) mod condemned;
+pub(super) mod demand;
 pub(super) mod join_token;
 pub(super) mod leadership;
 pub(super) mod node;

@@ -17,6 +17,10 @@ pub struct Model {
     /// What it said that it can hold.
     pub sessions: i64,
     pub pixels_per_second: i64,
+    /// Null where it is not limited.
+    pub cpu_milli: Option<i64>,
+    pub memory_mib: Option<i64>,
+    pub egress_kbps: Option<i64>,
     pub joined_at: i64,
 }
 

@@ -52,6 +52,10 @@ pub struct Model {
     pub explanation: Option<String>,
     /// Starts beyond the first one that somebody asked for; the others were losses.
     pub asked_starts: i32,
+    /// What it was placed with, or was measured to take since; 0 while it waits, and in rows of versions that did not measure.
+    pub cpu_milli: i64,
+    pub memory_mib: i64,
+    pub egress_kbps: i64,
     /// Whose warm instance it is, until somebody has it; null of players' sessions.
     pub pool: Option<String>,
 }

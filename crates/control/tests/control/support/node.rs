@@ -57,7 +57,7 @@ pub(crate) struct ScriptedNode {
 impl ScriptedNode {
     pub(crate) fn spawn(end: NodeEnd, change: impl FnOnce(&mut Script)) -> Self {
         let mut script = Script {
-            capacity: Capacity { sessions: 100, pixels_per_second: u64::MAX },
+            capacity: Capacity { sessions: 100, pixels_per_second: u64::MAX, ..Capacity::default() },
             refuses: None,
             instances: BTreeMap::new(),
             start_at: InstanceState::Running { first_frame: true },
@@ -222,6 +222,7 @@ fn obey(script: &mut Script, desired: Vec<DesiredInstance>) {
             saved: None,
             save_failure: None,
             statistics: None,
+            usage: None,
         });
         if let Some(reason) = wish.stop
             && !script.stubborn
