@@ -304,7 +304,10 @@ impl Reconciler {
                     // Saves that were erased meanwhile are wanted by nobody: nothing waits for them.
                     let committed = desired.saves.as_ref().map_or(u32::MAX, |saves| saves.committed);
                     entry.claim(desired);
-                    entry.committed(committed);
+                    // Whose saves these will be is not known before that.
+                    if !entry.is_warm {
+                        entry.committed(committed);
+                    }
                     if let Some(reason) = desired.stop {
                         entry.stop(reason);
                     }

@@ -538,3 +538,28 @@ fn a_warm_instance_is_taken_over_where_that_is_best() {
     all_wait(&mut scheduler, [(9, Request { resources: places(2), sites: Some(vec![SiteId(1)]), ..request(1) })]);
     assert_eq!(scheduler.take_over(NOW, SessionId(10), &request(1), &[SessionId(8)]), None);
 }
+
+#[test]
+fn what_nobody_waits_for_is_placed_beside_nobody_who_does() {
+    let mut scheduler = fleet(&[3], &[grant(2, 0, 1), grant(9, 9, 1)]);
+    let warm = || Request { is_trial: true, ..request(1) };
+    let place = |scheduler: &mut Scheduler, session| {
+        let placed = scheduler.place(NOW, SessionId(session), warm());
+        check(scheduler);
+        placed
+    };
+    assert_eq!(place(&mut scheduler, 1), Ok(NodeId(0)));
+    assert!(is_placed(&mut scheduler, 2, request(0)));
+    // Who waits for a session of his own tenant to end has no use for the place: neither it, nor a warm instance is kept from others.
+    assert!(is_placed(&mut scheduler, 3, request(0)));
+    all_wait(&mut scheduler, [(4, request(0))]);
+    let taken = scheduler.take_over(NOW, SessionId(5), &request(1), &[SessionId(1)]);
+    assert_eq!(taken.map(|taken| taken.of), Some(SessionId(1)));
+    let full = vec![(SiteId(0), Verdict::Full { of: Dimension::Sessions })];
+    assert_eq!(place(&mut scheduler, 6).map_err(|why| why.0), Err(full));
+    assert_eq!(scheduler.waiting(SessionId(6)), None, "it stands in no line");
+    // Somebody who does not fit waits: what fits beside him is not for what nobody waits for.
+    assert_eq!(end(&mut scheduler, 5), [0; 0]);
+    all_wait(&mut scheduler, [(7, Request { resources: places(2), ..request(1) })]);
+    assert!(matches!(place(&mut scheduler, 8).map_err(|why| why.0[0].1), Err(Verdict::Queued { .. })));
+}

@@ -27,6 +27,10 @@ enum Step {
         far: u32,
         patience_s: u64,
     },
+    /// Something is started that nobody waits for.
+    Place {
+        size: u32,
+    },
     /// Somebody wants what trials run, and takes one over where that is better.
     TakeOver {
         tenant: u32,
@@ -83,6 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
                 tenant, release, class, size, priority, is_trial, far, patience_s,
             }
         ),
+        3 => (1..4_u32).prop_map(|size| Step::Place { size }),
         3 => (0..TENANTS, 1..4_u32, 0..SITES + 2).prop_map(|(tenant, size, far)| Step::TakeOver { tenant, size, far }),
         8 => any::<usize>().prop_map(|which| Step::End { which }),
         4 => any::<usize>().prop_map(|which| Step::Accept { which }),
@@ -336,6 +341,18 @@ impl World {
                     patience: Duration::from_secs(patience_s),
                     ..wanted(tenant, size, far)
                 });
+            }
+            Step::Place { size } => {
+                let request = Request { is_trial: true, ..wanted(0, size, SITES) };
+                self.asked += 1;
+                let session = SessionId(self.asked);
+                let placed = self.scheduler.place(self.now, session, request.clone());
+                self.said.push(format!("{placed:?}"));
+                if let Ok(node) = placed {
+                    assert_eq!(self.scheduler.node_of(session), Some(node));
+                    self.requests.insert(session, request);
+                    self.start(session, State::Plays);
+                }
             }
             Step::TakeOver { tenant, size, far } => self.take_over(wanted(tenant, size, far)),
             Step::End { which } => {

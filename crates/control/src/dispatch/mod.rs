@@ -171,7 +171,7 @@ impl Dispatcher {
         let refused = self.ask(now, shown);
         self.scheduler.tick(now);
         let mut lapsed = self.hear(shown);
-        self.warm.promise(shown.now, lapsed.iter().any(|act| matches!(act, Act::GiveUp { .. })));
+        self.warm.promise(shown.now);
         said.acts.extend(refused);
         said.acts.append(&mut lapsed);
         self.compare(shown, &mut said);
@@ -201,8 +201,7 @@ impl Dispatcher {
         for id in gone {
             self.epochs.remove(&id);
             self.waits.remove(&id);
-            self.warm.forget(id);
-            self.warm.settle(id);
+            self.warm.gone(id);
             if let Some(session) = self.sessions.forget(id) {
                 self.scheduler.end(now, session);
             }
@@ -214,7 +213,7 @@ impl Dispatcher {
                 self.waits.remove(&record.id);
                 self.warm.settle(record.id);
             }
-            self.warm.see(record, || (shown.played)(record));
+            self.warm.see(record);
         }
     }
 
@@ -321,6 +320,7 @@ impl Dispatcher {
 
     /// What has a node is counted there; what has lost it goes before all others.
     fn adopt(&mut self, now: Duration, shown: &Shown<'_>) {
+        self.take_back(now, shown);
         for record in shown.live() {
             match (record.node.and_then(|id| self.nodes.known(&id)), record.state) {
                 // Its place is another's already.
@@ -366,21 +366,49 @@ impl Dispatcher {
                 continue;
             }
             let (session, request) = self.request(record, shown);
-            if self.take_over(now, record, session, &request, shown) {
+            if self.take_over(now, record, session, &request) {
                 continue;
             }
-            match self.scheduler.ask(now, session, request) {
-                Decision::Placed { .. } => {}
-                Decision::Waits { .. } if record.pool.is_none() => self.warm.asked(record.id),
-                Decision::Waits { why, .. } | Decision::Refused { why, .. } => {
-                    // A warm instance waits for nothing: somebody who plays would wait behind it.
-                    self.scheduler.end(now, session);
-                    let why = self.verdicts(&why);
-                    refused.push(Act::End { session: record.id, reason: EndReason::NoPlace, why });
+            let refusal = if record.pool.is_some() {
+                // A warm instance waits for nothing: somebody who plays would wait behind it.
+                self.scheduler.place(now, session, request).err()
+            } else {
+                match self.scheduler.ask(now, session, request) {
+                    Decision::Placed { .. } => None,
+                    Decision::Waits { .. } => {
+                        self.warm.asked(record.id);
+                        None
+                    }
+                    Decision::Refused { why, .. } => Some(why),
                 }
+            };
+            if let Some(why) = refusal {
+                let why = self.verdicts(&why);
+                refused.push(Act::End { session: record.id, reason: EndReason::NoPlace, why });
             }
         }
         refused
+    }
+
+    /// Warm instances whose claims have come to nothing are nobody's again.
+    fn take_back(&mut self, now: Duration, shown: &Shown<'_>) {
+        for id in self.warm.take_released() {
+            let Some(record) = (shown.record)(id).filter(|record| !self.knows(record)) else { continue };
+            let Some(node) = record.node.and_then(|id| self.nodes.known(&id)) else { continue };
+            let (session, request) = self.request(&record, shown);
+            self.scheduler.adopt(now, session, request, scheduler::NodeId(small(node)), None);
+            self.warm.see(&record);
+        }
+    }
+
+    /// A claim found no room: its session asks again with the next whole look, and nobody tries that instance any more.
+    pub(crate) fn claim_failed(&mut self, now: UtcTime, id: SessionId) {
+        let now = self.time(now);
+        self.warm.spoil(id);
+        self.epochs.remove(&id);
+        if let Some(session) = self.session(id) {
+            self.scheduler.end(now, session);
+        }
     }
 
     /// Gives a session a warm instance, where there is one that would do.
@@ -390,12 +418,11 @@ impl Dispatcher {
         record: &SessionRecord,
         session: scheduler::SessionId,
         request: &Request,
-        shown: &Shown<'_>,
     ) -> bool {
         if record.pool.is_some() {
             return false;
         }
-        let warm = self.warm.for_session(record, &(shown.played)(record));
+        let warm = self.warm.for_session(record);
         let numbers: Vec<_> = warm.iter().filter_map(|id| self.session(*id)).collect();
         let Some(taken) = self.scheduler.take_over(now, session, request, &numbers) else { return false };
         if let Some(of) = self.sessions.id(taken.of) {
@@ -440,11 +467,19 @@ impl Dispatcher {
                 Event::OfferLapsed { session } => (session, true),
                 // The only trials yet are warm instances, and nobody has to be warned there.
                 Event::Warned { session, .. } | Event::MustEnd { session } => {
-                    acts.extend(self.sessions.id(session).map(|session| Act::GiveUp { session }));
+                    if let Some(id) = self.sessions.id(session) {
+                        self.warm.give_up(id);
+                    }
+                    continue;
+                }
+                Event::Reprieved { session } => {
+                    if let Some(id) = self.sessions.id(session) {
+                        self.warm.reprieve(id);
+                    }
                     continue;
                 }
                 // A placement is seen where it is compared.
-                Event::Placed { .. } | Event::Reprieved { .. } => continue,
+                Event::Placed { .. } => continue,
             };
             let Some(id) = self.sessions.id(number) else { continue };
             self.epochs.remove(&id);
@@ -462,7 +497,10 @@ impl Dispatcher {
 
     /// What rows have to become, and how waits stand.
     fn compare(&mut self, shown: &Shown<'_>, said: &mut Said) {
-        for id in self.waits.clone() {
+        // Said until it is written. What was to be placed is not, then: of each session there is one act.
+        let giving_up = self.warm.giving_up().clone();
+        said.acts.extend(giving_up.iter().map(|session| Act::GiveUp { session: *session }));
+        for id in self.waits.difference(&giving_up).copied().collect::<Vec<_>>() {
             let Some(session) = self.session(id) else { continue };
             if let Some(node) = self.scheduler.node_of(session) {
                 if let Some(record) = (shown.record)(id) {

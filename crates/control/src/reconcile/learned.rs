@@ -1,6 +1,6 @@
 //! What is learnt of sessions on the way of a look: measurements go in, rows of those that take more come out, and what is worth it is written.
 
-use api::node::{InstanceState, ObservedInstance};
+use api::node::{Capacity, InstanceState, InstanceUsage, ObservedInstance};
 use tracing::{debug, warn};
 
 use crate::app::{Plane, now};
@@ -22,10 +22,23 @@ pub(super) fn asked(plane: &Plane, record: &SessionRecord) -> Asked {
 }
 
 /// Takes what a node measured of a session that is played. Says what it takes, when that is clearly more than its row says.
-pub(super) fn measured(plane: &Plane, record: &SessionRecord, instance: Option<&ObservedInstance>) -> Option<Demand> {
+/// No session takes more than its node has: what says so is wrong, and would refuse the title everywhere.
+pub(super) fn measured(
+    plane: &Plane,
+    record: &SessionRecord,
+    instance: Option<&ObservedInstance>,
+    node: Capacity,
+) -> Option<Demand> {
     let instance = instance.filter(|instance| instance.state == InstanceState::Running { first_frame: true })?;
     let (demands, usage) = (&plane.coordinator.demands, instance.usage.as_ref()?);
-    demands.measured(record.id, record.epoch, &key(record), usage, now());
+    let most = |measured: u32, capacity: Option<u32>| measured.min(capacity.unwrap_or(u32::MAX));
+    let usage = InstanceUsage {
+        cpu_milli: most(usage.cpu_milli, node.cpu_milli),
+        memory_mib: most(usage.memory_mib, node.memory_mib),
+        egress_kbps: most(usage.egress_kbps, node.egress_kbps),
+        ..*usage
+    };
+    demands.measured(record.id, record.epoch, &key(record), &usage, now());
     demands.grown(record.id, record.demand)
 }
 

@@ -122,7 +122,10 @@ impl Reconciler {
             note_capacities(plane, due.nodes.iter().filter_map(|id| self.nodes.get(id))).await?;
         }
         self.look(plane, &due).await?;
-        self.pools.look(plane, &self.nodes).await?;
+        if let Err(error) = self.pools.look(plane, &self.nodes).await {
+            // Who plays is placed all the same.
+            error!(error = &error as &dyn std::error::Error, "pools could not be looked after");
+        }
         due.written.append(&mut plane.store.live.take_changed());
         // Who asked meanwhile is to be placed by what nodes say now; their sessions are looked at next.
         let newer = plane.coordinator.fleet.take_changed();
@@ -172,7 +175,7 @@ impl Reconciler {
             take_news(plane, &record, instance).await;
             let evidence = evidence(plane, &record, node, instance, may_recover);
             let rules = rules(plane, &record);
-            let takes = learned::measured(plane, &record, instance);
+            let takes = node.and_then(|node| learned::measured(plane, &record, instance, node.capacity()));
             let becomes = session::next(&record, &evidence, &rules);
             if becomes.is_some() || takes.is_some() {
                 // What was decided on a copy is decided again on the row itself: it may have changed meanwhile.
@@ -259,6 +262,11 @@ impl Reconciler {
                 Stepped::No(_) | Stepped::Missing => {}
                 Stepped::Failed => self.is_behind = true,
                 // It is decided again with the next pass, when the node's word is known.
+                Stepped::Full if claims.contains(&session) => {
+                    plane.observer.metrics.decided(Decision::Full);
+                    self.dispatcher.claim_failed(now(), session);
+                    self.is_behind = true;
+                }
                 Stepped::Full => {
                     plane.observer.metrics.decided(Decision::Full);
                     if self.refused.insert(session) {

@@ -13,13 +13,13 @@ use api::session::{EndReason, SessionState};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::request_stop;
+use super::{announce, session};
 use crate::app::catalogue::Package;
 use crate::app::token::new_session_token;
 use crate::app::{Plane, now};
 use crate::coordinator::fleet::Nodes;
 use crate::demand::Demand;
-use crate::store::{Claimed, PoolRecord, SessionRecord, StoreError};
+use crate::store::{Claimed, PoolRecord, SessionRecord, Step, Stepped, StoreError};
 
 /// How often pools are looked at. What was claimed is missing for so long.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -75,11 +75,9 @@ impl Keeper {
             self.pools.push(pool);
             kept?;
         }
-        for row in there.into_values().flatten() {
-            // Its pool is gone.
-            request_stop(plane, row.id, EndReason::Unused).await?;
-        }
-        Ok(())
+        // Of pools that are gone.
+        let rest = there.into_values().flatten().filter(|row| !matches!(row.state, SessionState::Stopping { .. }));
+        give_up(plane, rest.map(|row| row.id).collect()).await
     }
 
     async fn keep(
@@ -100,9 +98,7 @@ impl Keeper {
                 && row.node.as_ref().is_none_or(is_active)
         };
         let plan = plan(rows, pool.size, is_good);
-        for id in plan.give_up {
-            request_stop(plane, id, EndReason::Unused).await?;
-        }
+        give_up(plane, plan.give_up).await?;
         let fresh = || Filling { starting: BTreeSet::new(), pause: FIRST_PAUSE, not_before: None };
         let filling = self.fillings.entry(pool.id).or_insert_with(fresh);
         match package {
@@ -110,14 +106,28 @@ impl Keeper {
             Ok(package) => {
                 learn(plane, pool, filling, rows).await?;
                 let may = filling.not_before.is_none_or(|at| Instant::now() >= at);
-                let missing = if may { plan.missing.min(MOST_AT_ONCE) } else { 0 };
-                for _ in 0..missing {
+                // One is enough to see whether it goes again.
+                let most = if filling.pause > FIRST_PAUSE { 1 } else { MOST_AT_ONCE };
+                let most = if may { most.saturating_sub(filling.starting.len()) } else { 0 };
+                for _ in 0..plan.missing.min(most) {
                     filling.starting.extend(start(plane, pool, &package).await?);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Ends instances that nobody has, all at once.
+async fn give_up(plane: &Plane, ids: Vec<SessionId>) -> Result<(), StoreError> {
+    let unused = |row: &SessionRecord| session::stopped(row, EndReason::Unused, now()).filter(|_| row.pool.is_some());
+    let steps = ids.into_iter().map(|id| Step::new(id, unused)).collect();
+    for stepped in plane.store.apply(steps).await? {
+        if let Stepped::Yes(record) = stepped {
+            announce(plane, &record);
+        }
+    }
+    Ok(())
 }
 
 /// What is to be done.
@@ -177,7 +187,9 @@ async fn learn(
 async fn failure(plane: &Plane, id: SessionId) -> Result<Option<String>, StoreError> {
     let Some(record) = plane.store.session(id).await? else { return Ok(None) };
     Ok(match record.state {
-        SessionState::Ended { reason: EndReason::Claimed | EndReason::Unused, .. } => None,
+        SessionState::Ended { reason: EndReason::Claimed, .. } => None,
+        // Before it was ready: the next one would fare no better.
+        SessionState::Ended { reason: EndReason::Unused, .. } => Some("The last one made room for others.".to_owned()),
         SessionState::Ended { reason: EndReason::NoPlace, .. } => {
             let said = record.explanation.unwrap_or_default();
             let said: Vec<String> = said.iter().map(|site| format!("{}: {}", site.site, site.detail)).collect();

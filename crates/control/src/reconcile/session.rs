@@ -144,6 +144,8 @@ pub(crate) fn accepted(record: &SessionRecord, length: Duration, now: UtcTime) -
 pub(crate) fn reserved(record: &SessionRecord, node: NodeId, length: Duration, now: UtcTime) -> Option<SessionRecord> {
     let mut new = record.clone();
     match record.state {
+        // A warm instance has the life that its pool gives it.
+        SessionState::Requested | SessionState::Queued { .. } if record.pool.is_some() => {}
         SessionState::Requested | SessionState::Queued { .. } => new.ends_at = now.plus(length),
         SessionState::Recovering { .. } => {}
         _ => return None,

@@ -128,8 +128,23 @@ impl Live {
     }
 
     /// A row was written.
+    #[cfg(test)]
     pub(super) fn note(&self, record: &SessionRecord) {
         self.lock().note(record);
+    }
+
+    /// Rows were written in one transaction, and are seen at once: nobody sees an instance that is neither of whom it was nor of whom it is. Of
+    /// what was given away somebody else has to tell.
+    pub(super) fn note_all<'a>(&self, given: &[SessionRecord], written: impl Iterator<Item = &'a SessionRecord>) {
+        let mut inner = self.lock();
+        for record in given {
+            if inner.note(record) {
+                inner.found.push(record.clone());
+            }
+        }
+        for record in written {
+            inner.note(record);
+        }
     }
 
     /// A row was read. What is newer than what is known was written without a word.

@@ -154,13 +154,14 @@ impl Store {
             transaction.commit().await?;
             uncertain.settle();
         }
-        for gone in given {
-            // Whoever tells of changes hears of it as of any that was found.
-            self.live.find(&gone);
-        }
+        let written = done.iter().filter_map(|stepped| match stepped {
+            Stepped::Yes(record) => Some(record),
+            Stepped::No(_) | Stepped::Missing | Stepped::Full | Stepped::Failed => None,
+        });
+        self.live.note_all(&given, written);
         for stepped in &done {
             match stepped {
-                Stepped::Yes(record) => self.live.note(record),
+                Stepped::Yes(_) => {}
                 Stepped::No(record) => self.live.find(record),
                 Stepped::Missing => self.live.doubt(),
                 Stepped::Full | Stepped::Failed => {}

@@ -376,9 +376,10 @@ async fn warm(store: &Store) -> SessionRecord {
     record
 }
 
-fn taking<'a>(record: &SessionRecord, warm: &SessionRecord) -> Step<'a> {
-    let reserve =
-        |row: &SessionRecord| Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, ..row.clone() });
+fn taking<'a>(record: &SessionRecord, warm: &SessionRecord, demand: Demand) -> Step<'a> {
+    let reserve = move |row: &SessionRecord| {
+        Some(SessionRecord { node: Some(NODE), state: SessionState::Reserved, demand, ..row.clone() })
+    };
     let spare = InstanceId::from_uuid(Uuid::now_v7());
     let join = move |new: &SessionRecord, warm: &SessionRecord| {
         crate::reconcile::session::claimed(new, warm, Duration::from_secs(60), spare, UtcTime::from_unix_ms(9))
@@ -401,7 +402,7 @@ async fn one_of_many_has_a_warm_instance_and_its_place() {
     }
     let mut tries = Vec::new();
     for (number, taker) in takers.iter().enumerate() {
-        let (store, step) = (Arc::clone(&stores[number % 2]), taking(taker, &warm));
+        let (store, step) = (Arc::clone(&stores[number % 2]), taking(taker, &warm, Demand::default()));
         tries.push(tokio::spawn(async move { store.apply(vec![step]).await.unwrap().remove(0) }));
     }
     let mut winners = Vec::new();
@@ -421,4 +422,27 @@ async fn one_of_many_has_a_warm_instance_and_its_place() {
     let live = stores.iter().find(|store| store.live.get(winners[0].id).is_some_and(|row| row.node.is_some())).unwrap();
     assert!(live.live.get(warm.id).is_none() && live.live.of_pools().is_empty());
     assert!(live.live.take_found().iter().any(|record| record.id == warm.id));
+}
+
+#[tokio::test]
+async fn who_needs_more_than_the_warm_instance_leaves_takes_nothing() {
+    let place = TestStore::new();
+    let store = place.open().await;
+    let warm = warm(&store).await;
+    let capacity = Capacity { sessions: 2, pixels_per_second: u64::MAX, cpu_milli: Some(1000), ..Capacity::default() };
+    store.set_node_capacity(NODE, capacity).await.unwrap();
+    for (needs, expected) in [(1500, None), (1000, Some(warm.instance))] {
+        let taker = record("pong");
+        assert_eq!(store.request(&taker, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
+        let stepped = store.apply(vec![taking(&taker, &warm, demand(needs, 0, 0))]).await.unwrap().remove(0);
+        match expected {
+            None => assert_eq!(stepped, Stepped::Full),
+            Some(instance) => assert!(matches!(stepped, Stepped::Yes(taker) if taker.instance == instance)),
+        }
+    }
+    // The last step saw that it was gone, and took the place beside it alone.
+    let late = record("pong");
+    assert_eq!(store.request(&late, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
+    let stepped = store.apply(vec![taking(&late, &warm, Demand::default())]).await.unwrap().remove(0);
+    assert!(matches!(stepped, Stepped::Yes(taker) if taker.instance == late.instance));
 }

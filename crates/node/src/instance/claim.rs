@@ -24,6 +24,8 @@ impl Life {
     pub(super) fn becomes(&mut self, desired: DesiredInstance) {
         self.steps.claimed(&desired);
         self.instance.desired = desired;
+        // Nothing of this player's is a version yet.
+        self.committed = 0;
     }
 
     /// Makes it somebody's: with his save, waiting for him, and its game running.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use api::id::InstanceId;
-use api::node::{InstanceState, Warmth};
+use api::node::{DesiredSaves, InstanceState, Warmth};
 use api::session::EndReason;
 
 use crate::harness::{Harness, manifest, processes_with};
@@ -96,6 +96,47 @@ async fn one_that_nobody_wants_any_more_leaves_nothing() {
     harness.desired[0].stop = Some(EndReason::Unused);
     harness.want().await;
     assert_eq!(harness.until_ended(id).await.0, EndReason::Unused);
+    harness.assert_nothing_left(id);
+    harness.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_save_of_who_claimed_it_is_waited_for() {
+    const SAVING: &[&str] = &["/bin/sh", "-c", "mkdir -p ~/save; echo mine > ~/save/1; exec sleep 600"];
+    let mut harness = Harness::new("no-frame").await;
+    let mut desired = harness.instance(manifest(SAVING, "[saves]\npaths = [\"<home>/save/**\"]"));
+    (desired.warm, desired.connect_timeout_s) = (Some(Warmth::Prepared), u32::MAX);
+    let id = desired.instance;
+    harness.desired.push(desired);
+    // Wishes come again and again, and say nothing of saves as long as it is nobody's.
+    for _ in 0..3 {
+        harness.want().await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    harness.until("prepared", |node| node.instances.iter().all(|one| one.state == InstanceState::Prepared)).await;
+    harness.want().await;
+    let saves = DesiredSaves { restore: None, key: [7; 32], max_bytes: 1 << 20, max_files: 100, committed: 0 };
+    harness.desired[0].saves = Some(saves);
+    claim(&mut harness).await;
+    harness.until_playing(id).await;
+    let file = harness.dir.path().join("data/instances").join(id.to_string()).join("home/save/1");
+    let began = std::time::Instant::now();
+    while !file.exists() {
+        assert!(began.elapsed() < crate::harness::PATIENCE, "the game does not save");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    harness.desired[0].stop = Some(EndReason::PlayerLeft);
+    harness.want().await;
+    let saved =
+        harness.until("saved", |node| node.instances[0].saved.is_some()).await.instances[0].saved.clone().unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    harness.want().await;
+    let node = harness.until("heard of", |_| true).await;
+    assert!(matches!(node.instances[0].state, InstanceState::Stopping { .. }), "{:?}", node.instances[0].state);
+    assert!(file.exists(), "what is no version yet is kept");
+    harness.desired[0].saves.as_mut().unwrap().committed = saved.sequence;
+    harness.want().await;
+    assert_eq!(harness.until_ended(id).await.0, EndReason::PlayerLeft);
     harness.assert_nothing_left(id);
     harness.stop().await;
 }

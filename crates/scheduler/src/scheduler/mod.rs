@@ -509,7 +509,8 @@ impl Scheduler {
         }
         let Some(running) = self.stop(session) else { return };
         let place = self.place_of(running.node);
-        if running.offered_until.is_none() {
+        // How long a trial lasts is up to others.
+        if running.offered_until.is_none() && !running.request.is_trial {
             let usual = self.settings.usual_length;
             let lengths = self.lengths.entry(place).or_insert_with(|| Lengths::new(usual));
             lengths.learn(now.saturating_sub(running.since));

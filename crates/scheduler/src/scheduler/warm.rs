@@ -8,7 +8,7 @@ use super::{Running, Scheduler, mark};
 use crate::explain::{Explanation, Verdict};
 use crate::fleet::NodeState;
 use crate::quota::Tenant;
-use crate::request::{NodeId, Request, SessionId, SiteId};
+use crate::request::{ClassId, NodeId, Request, SessionId, SiteId, TenantId};
 
 /// A place that was taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Scheduler {
             return None;
         }
         let (candidates, mut why) = self.candidates(request);
-        if candidates.iter().any(|(_, site)| self.queue.line(*site, request.class).is_some()) {
+        if candidates.iter().any(|(_, site)| self.is_waited_for(*site, request.class)) {
             return None;
         }
         let bonus = self.settings.warm_weight.saturating_mul(10);
@@ -63,6 +63,41 @@ impl Scheduler {
         // It may need less than what it replaces.
         self.fill(now, site, class);
         Some(Taken { of, node, why })
+    }
+
+    /// Gives a place to what nobody waits for: now, beside nobody who does, or not at all. Says what each site said.
+    ///
+    /// # Errors
+    /// There is no such place.
+    pub fn place(&mut self, now: Duration, session: SessionId, request: Request) -> Result<NodeId, Explanation> {
+        let is_known = self.running.contains_key(&session) || self.queue.ticket(session).is_some();
+        let (candidates, mut why) = self.candidates(&request);
+        if is_known || !self.tenants.get(&request.tenant).is_some_and(Tenant::has_quota) {
+            return Err(why);
+        }
+        let class = request.class;
+        for (_, site) in &candidates {
+            if self.is_waited_for(*site, class) {
+                let length = self.queue.line(*site, class).map_or(0, |line| line.length);
+                mark(&mut why, *site, Verdict::Queued { ahead: length });
+                continue;
+            }
+            if let Some(node) = self.fleet.find(*site, class, &request.resources) {
+                self.start(now, session, request, node, None);
+                return Ok(node);
+            }
+            let has_ready = self.fleet.pool(*site, class).is_some_and(|pool| pool.has_ready());
+            let lacking = self.fleet.lacking(*site, class, &request.resources).filter(|_| has_ready);
+            mark(&mut why, *site, lacking.map_or(Verdict::NoNode, |of| Verdict::Full { of }));
+        }
+        Err(why)
+    }
+
+    /// Somebody waits here who would have what is free: not only for sessions of his own tenant to end.
+    fn is_waited_for(&self, site: SiteId, class: ClassId) -> bool {
+        let Some(line) = self.queue.line(site, class) else { return false };
+        let has_quota = |id: &TenantId| self.tenants.get(id).is_some_and(Tenant::has_quota);
+        !line.recovering.is_empty() || [&line.ordered, &line.trials].into_iter().any(|lot| lot.keys().any(has_quota))
     }
 
     /// The first of these that is at the site, on a node that takes sessions.

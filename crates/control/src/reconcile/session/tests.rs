@@ -419,6 +419,9 @@ fn a_warm_instance_waits_until_its_life_is_over_and_is_not_moved() {
     assert_eq!(after(&record(STARTING, true), Some(&prepared), 5), Some(game));
     assert_eq!(after(&warm(ready), Some(&prepared), 9_999), None);
     assert_eq!(after(&warm(ready), Some(&prepared), 10_000), Some(stopping(EndReason::Unused)));
+    // Its pool says how long it lives, whatever sessions may last.
+    let asked = SessionRecord { node: None, ..warm(SessionState::Requested) };
+    assert_eq!(reserved(&asked, HERE, Duration::from_secs(5), at(1)).unwrap().ends_at, at(10_000));
     let lost = Evidence { node_gone: true, now: at(7), ..QUIET };
     assert_eq!(next(&warm(ready), &lost, &RULES).unwrap().state, over(EndReason::NodeLost, 7));
 }
