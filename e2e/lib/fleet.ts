@@ -1,22 +1,13 @@
 /** A fleet on this machine: a control plane, and nodes in network namespaces of their own, each with an address that can be cut off. */
 
-import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { Bridge } from "./bridge.ts";
 import { run } from "./disk.ts";
 import { ROOT, WIDE_LIMITS, binary, newDirectory } from "./kite.ts";
 import { freePort, start, until } from "./programs.ts";
 import type { Program } from "./programs.ts";
-
-/** Of documentation's kind, so that it is nobody's on any machine that runs tests. */
-const NETWORK = "10.91.77";
-const BRIDGE = "kite-test";
-
-/** Runs what removes something that may not be there. */
-function tidy(command: string, ...args: readonly string[]): void {
-  spawnSync(command, args, { encoding: "utf8" });
-}
 
 export interface FleetNode {
   readonly name: string;
@@ -48,8 +39,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
   const directory = newDirectory("kite-fleet-");
   writeFileSync(join(directory, "config.toml"), `${WIDE_LIMITS}\n[store]\ndir = "${join(directory, "store")}"\n`);
   const names = Array.from({ length: count }, (_, index) => `kite-test-${index + 1}`);
-  removeNetwork(names);
-  makeNetwork(names);
+  const bridge = new Bridge("kite-test", "10.91.77", names);
   const [port, nodePort] = [await freePort(), await freePort()];
   const base = `http://127.0.0.1:${port}`;
   const data = join(directory, "control");
@@ -63,7 +53,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
       arguments: [
         "control",
         `--listen=127.0.0.1:${port}`,
-        `--nodes=${NETWORK}.1:${nodePort}`,
+        `--nodes=${bridge.host}:${nodePort}`,
         `--data=${data}`,
         `--config=${join(directory, "config.toml")}`,
         `--web=${join(ROOT, "web", "app", "dist")}`,
@@ -86,7 +76,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
     return response.json();
   };
   const startNode = (name: string, index: number): Program => {
-    const address = `${NETWORK}.${index + 11}`;
+    const address = bridge.address(index);
     const token = kite("fleet", "token", "--site=here");
     const own = join(directory, name);
     mkdirSync(own, { mode: 0o755 });
@@ -95,7 +85,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
       command: "ip",
       arguments: [
         "netns", "exec", name, binary("kite"), "node",
-        `--control=${NETWORK}.1:${nodePort}`,
+        `--control=${bridge.host}:${nodePort}`,
         `--join=${token}`,
         `--name=${name}`,
         `--data=${join(own, "data")}`,
@@ -124,7 +114,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
       id,
       program,
       kill: () => process.kill(program.pid, "SIGKILL"),
-      cut: () => void run("ip", "link", "set", `${name}h`.slice(-15), "down"),
+      cut: () => bridge.cut(index),
     };
   });
   return {
@@ -141,34 +131,8 @@ export async function startFleet(games: readonly string[], count: number): Promi
     async stop() {
       for (const program of programs) await program.stop().catch(() => undefined);
       await control.stop().catch(() => undefined);
-      removeNetwork(names);
+      bridge.remove();
       rmSync(directory, { recursive: true, force: true });
     },
   };
-}
-
-function makeNetwork(names: readonly string[]): void {
-  run("ip", "link", "add", BRIDGE, "type", "bridge");
-  run("ip", "address", "add", `${NETWORK}.1/24`, "dev", BRIDGE);
-  run("ip", "link", "set", BRIDGE, "up");
-  for (const [index, name] of names.entries()) {
-    const [host, inside] = [`${name}h`, `${name}n`];
-    run("ip", "netns", "add", name);
-    run("ip", "link", "add", host, "type", "veth", "peer", "name", inside, "netns", name);
-    run("ip", "link", "set", host, "master", BRIDGE, "up");
-    run("ip", "-n", name, "address", "add", `${NETWORK}.${index + 11}/24`, "dev", inside);
-    run("ip", "-n", name, "link", "set", inside, "up");
-    run("ip", "-n", name, "link", "set", "lo", "up");
-  }
-}
-
-function removeNetwork(names: readonly string[]): void {
-  for (const name of names) {
-    for (const pid of spawnSync("ip", ["netns", "pids", name], { encoding: "utf8" }).stdout.split("\n").filter(Boolean)) {
-      tidy("kill", "-9", pid);
-    }
-    tidy("ip", "netns", "delete", name);
-    tidy("ip", "link", "delete", `${name}h`);
-  }
-  tidy("ip", "link", "delete", BRIDGE);
 }

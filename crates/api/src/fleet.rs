@@ -8,8 +8,15 @@ use crate::manifest::AppName;
 use crate::rest::{QueuePlace, SiteVerdict};
 use crate::spec::StreamSpec;
 
-/// The hardware class of nodes of which nothing else is said, and of apps that ask for none.
+/// The hardware class of nodes of which nothing else is said, and of apps that name none.
 pub const STANDARD_CLASS: &str = "standard";
+
+/// May this be the name of a site or a hardware class? 1 to 40 of `a-z`, `0-9` and `-`.
+#[must_use]
+pub fn is_place_name(name: &str) -> bool {
+    (1..=40).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
 
 /// What a node is used for, as the operator said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -136,6 +143,13 @@ pub struct AppDemand {
 pub struct DemandList {
     /// By app, release and spec.
     pub demands: Vec<AppDemand>,
+}
+
+/// What was forgotten of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ForgottenDemands {
+    /// Of so many releases and specs something was known.
+    pub forgotten: u32,
 }
 
 /// All nodes.

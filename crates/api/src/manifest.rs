@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::{ManifestError, ManifestErrors};
 pub use self::keys::{is_key_code, key_codes};
+use crate::fleet::STANDARD_CLASS;
 use crate::spec::SpecRange;
 use crate::streamer::DisplayProtocol;
 
@@ -92,12 +93,20 @@ pub struct Manifest {
     pub input: InputProfile,
     /// Resolutions and frame rates.
     pub spec: SpecRange,
+    /// The hardware class of the nodes that can run it.
+    #[serde(default = "standard_class")]
+    pub class: String,
     /// What is kept of a play.
     pub saves: Saves,
     /// What the game may use of the machine.
     pub limits: Limits,
     /// When a session ends.
     pub session: SessionRules,
+}
+
+/// Releases of before there were classes run on any node of the one that there was.
+fn standard_class() -> String {
+    STANDARD_CLASS.to_owned()
 }
 
 /// A relative path inside of a package, without `..`, not empty.

@@ -53,6 +53,8 @@ pub struct App {
     pub input: InputProfile,
     /// Resolutions and frame rates.
     pub spec: SpecRange,
+    /// The hardware class of the nodes that can run it.
+    pub class: String,
 }
 
 /// Asks for a session.

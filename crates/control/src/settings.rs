@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::fleet::STANDARD_CLASS;
 use api::id::NodeId;
 use api::trace::SpanSink;
 use content::StoreSettings;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub secrets_dir: Option<PathBuf>,
     /// The node in the same process, when there is one: what ran there ends with the process.
     pub embedded: Option<NodeId>,
+    /// Its hardware class.
+    pub embedded_class: String,
     /// Where the spans of traces go; `None` = nobody wants to see them.
     pub spans: Option<SpanSink>,
     /// What players may use.
@@ -78,6 +81,7 @@ impl Settings {
             replica: None,
             secrets_dir: None,
             embedded: None,
+            embedded_class: STANDARD_CLASS.to_owned(),
             spans: None,
             limits: Limits::default(),
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use api::fleet::is_place_name;
 use api::streamer::EncoderChoice;
 use control::{DatabaseSettings, DatabaseUrl};
 use serde::Deserialize;
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) games: Option<Vec<PathBuf>>,
     /// The built web pages.
     pub(crate) web: Option<PathBuf>,
+    /// The hardware class of the machine of `kite up`; a node of a fleet has its token's.
+    pub(crate) hardware_class: Option<String>,
     pub(crate) network: Network,
     pub(crate) capacity: Capacity,
     pub(crate) stream: Stream,
@@ -257,6 +260,9 @@ impl Config {
     fn check(&self) -> anyhow::Result<()> {
         if self.network.advertise.as_ref().is_some_and(Vec::is_empty) {
             bail!("network.advertise is empty: name an address, or remove the line");
+        }
+        if self.hardware_class.as_ref().is_some_and(|class| !is_place_name(class)) {
+            bail!("hardware_class is not 1 to 40 of a-z, 0-9 and `-`");
         }
         if self.capacity.sessions == Some(0) || self.capacity.megapixels_per_second == Some(0) {
             bail!("capacity of 0: nobody could play; remove the line or give at least 1");
@@ -487,6 +493,8 @@ mod tests {
             "listen = \"0.0.0.0:80\"\n[network]\nports = \"2000-2001\"\nadvertise = [\"192.0.2.1\", \"2001:db8::1\"]",
             Ok(()),
         );
+        check("hardware_class = \"gpu-large\"", Ok(()));
+        check("hardware_class = \"GPU\"", Err("hardware_class"));
         check("lisen = \"0.0.0.0:80\"", Err("unknown field `lisen`"));
         check("[network]\nports = \"9-8\"", Err("no port range"));
         check("[network]\nports = \"80-90\"", Err("no port range"));

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use api::fleet::{
-    Amounts, AppDemand, CreateJoinToken, CreatedJoinToken, DemandList, Duty, Node, NodeList, SetDuty, TenantGrant,
+    Amounts, AppDemand, CreateJoinToken, CreatedJoinToken, DemandList, Duty, ForgottenDemands, Node, NodeList, SetDuty,
+    TenantGrant,
 };
 use api::id::NodeId;
+use api::manifest::AppName;
 use clap::Subcommand;
 use hyper::Method;
 
@@ -31,6 +33,13 @@ pub(crate) enum FleetCommand {
     Demands {
         #[command(flatten)]
         server: Server,
+    },
+    /// Forget what was measured of an app's sessions, so that it is measured anew: when something was wrong with it.
+    Forget {
+        #[command(flatten)]
+        server: Server,
+        /// The app's name.
+        app: AppName,
     },
     /// Print a token by which one machine may join, within an hour.
     Token {
@@ -121,6 +130,12 @@ async fn answer(command: FleetCommand) -> anyhow::Result<()> {
             for demand in &list.demands {
                 say::out(&demand_line(demand));
             }
+            Ok(())
+        }
+        FleetCommand::Forget { server, app } => {
+            let path = format!("/v1/demands/{app}");
+            let done: ForgottenDemands = server.open()?.json(Method::DELETE, &path, None::<&()>).await?;
+            say::out(&format!("{app}: forgotten of {} releases and specs", done.forgotten));
             Ok(())
         }
         FleetCommand::Token { server, site, class } => {

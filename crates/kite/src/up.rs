@@ -38,7 +38,10 @@ struct Plan {
 pub(crate) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let config = args.place.read_config()?;
     let data_dir = args.place.data_dir(&config)?;
-    let (control, left_out) = args.control.settings(&config, &data_dir)?;
+    let (mut control, left_out) = args.control.settings(&config, &data_dir)?;
+    if let Some(class) = &config.hardware_class {
+        control.embedded_class.clone_from(class);
+    }
     let node = args.node.plan(&config, &data_dir, control.listen.ip())?;
     block_on(serve(Plan { control, node, telemetry: config.telemetry()?, left_out }))
 }

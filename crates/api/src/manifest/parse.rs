@@ -16,6 +16,7 @@ use super::{
     AppName, ConcurrentSaves, Launch, Limits, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestErrors, PackagePath,
     Placeholder, Saves, SessionRules,
 };
+use crate::fleet::{STANDARD_CLASS, is_place_name};
 use crate::spec::{MAX_EDGE, MAX_FRAMES_PER_SECOND, MIN_EDGE, SpecRange, StreamSpec};
 use crate::streamer::DisplayProtocol;
 
@@ -62,6 +63,7 @@ struct RawSpec {
     min: Option<Spanned<RawStreamSpec>>,
     max: Option<Spanned<RawStreamSpec>>,
     default: Option<Spanned<RawStreamSpec>>,
+    class: Option<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -257,11 +259,13 @@ fn check(checker: &mut Checker<'_>, raw: RawManifest) -> Option<Manifest> {
     let launch = check_launch(checker, raw.launch);
     let input = input::check(checker, raw.input);
     let spec = check_spec(checker, &raw.spec);
+    let class = check_class(checker, raw.spec.class);
     let saves = check_saves(checker, &raw.saves);
     let limits = check_limits(checker, raw.limits);
     let session = check_session(checker, raw.session);
     let name = name.ok()?;
-    Some(Manifest { name, title, summary, picture, launch, display: raw.display, input, spec, saves, limits, session })
+    let display = raw.display;
+    Some(Manifest { name, title, summary, picture, launch, display, input, spec, class, saves, limits, session })
 }
 
 fn check_picture(checker: &mut Checker<'_>, picture: Option<Spanned<String>>) -> Option<PackagePath> {
@@ -365,6 +369,18 @@ fn check_spec(checker: &mut Checker<'_>, raw: &RawSpec) -> SpecRange {
         checker.fault(default.span(), format!("`spec.default`: {error}"), "Choose a default between min and max.");
     }
     range
+}
+
+fn check_class(checker: &mut Checker<'_>, class: Option<Spanned<String>>) -> String {
+    let Some(class) = class else { return STANDARD_CLASS.to_owned() };
+    if !is_place_name(class.get_ref()) {
+        checker.fault(
+            class.span(),
+            "`spec.class` is no name of a hardware class",
+            "Give 1 to 40 of a-z, 0-9 and `-`: a class that nodes joined with, or leave it away for `standard`.",
+        );
+    }
+    class.into_inner()
 }
 
 /// The nearest spec inside of min and max. Total even when they are not in order.

@@ -99,6 +99,8 @@ fn values_are_checked() {
         "[spec]\ndefault = { width = 4000, height = 600, frames_per_second = 30 }",
         &["`spec.default`: width is 4000"],
     );
+    check("[spec]\nclass = \"gpu\"", &[]);
+    check("[spec]\nclass = \"GPU 4090\"", &["`spec.class` is no name"]);
     check("oops", &["line 7"]);
 }
 

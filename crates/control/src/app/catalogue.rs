@@ -220,6 +220,7 @@ pub(crate) fn app(package: &Package) -> App {
         display: manifest.display,
         input: manifest.input.clone(),
         spec: manifest.spec,
+        class: manifest.class.clone(),
     }
 }
 

@@ -1,12 +1,14 @@
 //! What sessions take, and nodes have and give away of it, for the operator.
 
-use api::fleet::{Amounts, AppDemand, DemandList};
+use api::fleet::{Amounts, AppDemand, DemandList, ForgottenDemands};
+use api::manifest::{AppName, AppNameError};
 use api::node::Capacity;
-use api::problem::Problem;
+use api::problem::{Problem, ProblemKind};
 use api::spec::StreamSpec;
+use tracing::info;
 
-use super::Plane;
 use super::access::{Caller, operator};
+use super::{Plane, broken};
 use crate::demand::{Demand, Key, Learned};
 use crate::store::SessionRecord;
 
@@ -16,6 +18,21 @@ impl Plane {
         operator(caller)?;
         let learned = self.coordinator.demands.all().into_iter();
         Ok(DemandList { demands: learned.map(|(key, learned)| view(&key, &learned)).collect() })
+    }
+
+    /// Forgets what was learnt of an app: it is learnt anew, from the guess on.
+    pub(crate) async fn forget_demands(&self, caller: &Caller, app: &str) -> Result<ForgottenDemands, Problem> {
+        operator(caller)?;
+        let app: AppName =
+            app.parse().map_err(|error: AppNameError| ProblemKind::AppUnknown.because(error.to_string()))?;
+        let forgotten = self.coordinator.demands.forget(&app);
+        let due = self.coordinator.demands.due();
+        self.store.write_demands(&due).await.map_err(broken)?;
+        self.coordinator.demands.written(&due);
+        info!(%app, forgotten, "what was learnt of an app was forgotten");
+        // Who waits for more than there is may fit now.
+        self.coordinator.stir_all();
+        Ok(ForgottenDemands { forgotten: u32::try_from(forgotten).unwrap_or(u32::MAX) })
     }
 }
 

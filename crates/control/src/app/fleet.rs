@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::fleet::{CreateJoinToken, CreatedJoinToken, Duty, Node, NodeList, STANDARD_CLASS, TenantGrant};
+use api::fleet::{CreateJoinToken, CreatedJoinToken, Duty, Node, NodeList, STANDARD_CLASS, TenantGrant, is_place_name};
 use api::id::NodeId;
 use api::node::{Capacity, NodeRefusal};
 use api::problem::{Problem, ProblemKind};
@@ -26,7 +26,8 @@ impl Plane {
     pub(crate) async fn gather(&self) -> Result<(), StoreError> {
         if let Some(id) = self.settings.embedded {
             let nothing = Capacity::default();
-            let (name, site, class) = ("this machine".to_owned(), LOCAL_SITE.to_owned(), STANDARD_CLASS.to_owned());
+            let (name, site, class) =
+                ("this machine".to_owned(), LOCAL_SITE.to_owned(), self.settings.embedded_class.clone());
             let record = NodeRecord { id, name, site, class, duty: Duty::Active, capacity: nothing, joined_at: now() };
             self.store.add_node(&record).await?;
         }
@@ -96,7 +97,7 @@ impl Plane {
         };
         let class = request.class.unwrap_or_else(|| STANDARD_CLASS.to_owned());
         for (what, name) in [("site", &request.site), ("class", &class)] {
-            if !is_name(name) {
+            if !is_place_name(name) {
                 let detail = format!("`{what}` is not 1 to 40 of `a-z`, `0-9` and `-`.");
                 return Err(ProblemKind::InvalidRequest.because(detail));
             }
@@ -132,11 +133,6 @@ impl Plane {
         self.coordinator.stir_all();
         Ok(grant)
     }
-}
-
-pub(super) fn is_name(name: &str) -> bool {
-    (1..=40).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn refusal(refusal: &NodeRefusal) -> String {

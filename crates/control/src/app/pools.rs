@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use api::content::STABLE;
+use api::fleet::is_place_name;
 use api::id::PoolId;
 use api::node::Warmth;
 use api::pool::{CreatePool, MAX_LIFETIME_S, MAX_POOL_SIZE, MIN_LIFETIME_S, Pool, PoolList, ResizePool};
@@ -14,7 +15,6 @@ use uuid::Uuid;
 
 use super::access::{Caller, operator};
 use super::catalogue::Package;
-use super::fleet::is_name;
 use super::releases::OPERATOR_TENANT;
 use super::{Plane, broken, now};
 use crate::reconcile::desired::warmth;
@@ -89,7 +89,7 @@ impl Plane {
             let detail = format!("`lifetime_s` is {MIN_LIFETIME_S} to {MAX_LIFETIME_S} seconds.");
             return Err(ProblemKind::InvalidRequest.because(detail));
         }
-        if !is_name(&request.site) {
+        if !is_place_name(&request.site) {
             return Err(ProblemKind::InvalidRequest.because("`site` is not 1 to 40 of `a-z`, `0-9` and `-`."));
         }
         let channel = request.channel.unwrap_or_else(|| STABLE.to_owned());

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use api::clock::UtcTime;
 use api::id::SessionId;
+use api::manifest::AppName;
 use api::node::InstanceUsage;
 
 use super::{Asked, Demand, Key};
@@ -234,6 +235,19 @@ impl Book {
 
     pub(super) fn all(&self) -> Vec<(Key, Learned)> {
         self.kinds.iter().map(|(key, kind)| (key.clone(), kind.learned)).collect()
+    }
+
+    /// Forgets what was learnt of an app, also of its sessions that live. Says how many kinds that were.
+    pub(super) fn forget(&mut self, app: &AppName) -> usize {
+        self.seen.retain(|_, seen| seen.key.app != *app);
+        let of_app: Vec<Key> = self.kinds.keys().filter(|key| key.app == *app).cloned().collect();
+        for key in &of_app {
+            if self.kinds.remove(key).is_some_and(|kind| kind.written.is_some()) {
+                self.gone.push(key.clone());
+            }
+        }
+        self.version += 1;
+        of_app.len()
     }
 
     fn forget_oldest(&mut self) {

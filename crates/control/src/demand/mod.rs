@@ -189,6 +189,11 @@ impl Demands {
         self.lock().all()
     }
 
+    /// Forgets what was learnt of an app, and says of how many kinds of sessions.
+    pub(crate) fn forget(&self, app: &AppName) -> usize {
+        self.lock().forget(app)
+    }
+
     /// What the database does not have yet, the most that one transaction writes.
     pub(crate) fn due(&self) -> Due {
         self.lock().due()

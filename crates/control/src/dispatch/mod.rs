@@ -60,6 +60,8 @@ pub(crate) struct Played {
     pub(crate) content: Option<ContentId>,
     /// The only site that has it; `None` = all may.
     pub(crate) site: Option<String>,
+    /// The hardware class that it needs.
+    pub(crate) class: String,
 }
 
 /// Sessions in the order of their ids, which is that of their coming; without a row one that lives no more.
@@ -439,8 +441,7 @@ impl Dispatcher {
         let played = (shown.played)(record);
         let (tenant, _) = self.tenants.of(&quota_of(record).to_owned());
         let (release, _) = self.releases.of(&release_name(record, &played));
-        // There is one class until apps name theirs; what nothing has is refused by every site.
-        let (class, _) = self.classes.of(&api::fleet::STANDARD_CLASS.to_owned());
+        let (class, _) = self.classes.of(&played.class);
         let sites = played.site.map(|site| self.sites.known(&site).map(|number| SiteId(small(number))));
         let request = Request {
             tenant: TenantId(small(tenant)),

@@ -1,5 +1,6 @@
 //! Places by what sessions take: what was learnt of them decides who shares a node, who waits and who is refused, and why is said.
 
+use api::fleet::STANDARD_CLASS;
 use api::node::{Capacity, ObservedNode};
 use api::spec::StreamSpec;
 use uuid::Uuid;
@@ -107,11 +108,11 @@ impl World {
         change(Arc::make_mut(record));
     }
 
-    /// One look at everything; its acts become the rows.
-    fn look(&mut self) -> Said {
+    /// One look at everything; nothing comes of it.
+    fn show(&mut self) -> Said {
         let touched: Touched = self.records.iter().map(|(id, record)| (*id, Some(Arc::clone(record)))).collect();
         let (records, known) = (self.records.clone(), self.known.clone());
-        let said = self.dispatcher.look(&Shown {
+        self.dispatcher.look(&Shown {
             now: at(1),
             touched: &touched,
             is_whole: true,
@@ -119,12 +120,20 @@ impl World {
             nodes: &self.nodes,
             changed_nodes: &BTreeSet::new(),
             grants: &BTreeMap::new(),
-            played: &|_| Played { content: None, site: None },
+            played: &|record| {
+                let class = if record.app.as_str().starts_with("gpu") { "gpu" } else { STANDARD_CLASS };
+                Played { content: None, site: None, class: class.to_owned() }
+            },
             asked: &|record| known[record.app.as_str()],
             asked_version: self.version,
             patience: Duration::from_secs(600),
             tells_waits: true,
-        });
+        })
+    }
+
+    /// One look at everything; its acts become the rows.
+    fn look(&mut self) -> Said {
+        let said = self.show();
         for act in &said.acts {
             match act.clone() {
                 Act::Reserve { session, node, demand, .. } | Act::Offer { session, node, demand, .. } => {
@@ -197,6 +206,27 @@ fn what_no_node_has_is_refused_by_its_name_and_a_guess_never_is() {
 }
 
 #[test]
+fn an_app_goes_to_its_class_of_machines_and_waits_for_these_alone() {
+    let mut world = World::new(&[four_processors(), Capacity { sessions: 1, ..four_processors() }]);
+    world.learn("gpu-app", LIGHT);
+    world.learn("light", LIGHT);
+    world.ask(1, "gpu-app");
+    let said = world.look();
+    let [Act::End { reason: EndReason::NoPlace, why, .. }] = &said.acts[..] else { panic!("{said:?}") };
+    assert_eq!((why[0].verdict.as_str(), why[0].detail.as_str()), ("no_class", "it has no machines of this class"));
+
+    let view = world.nodes.get_mut(&node_id(2)).unwrap();
+    view.record = Arc::new(NodeRecord { class: "gpu".to_owned(), ..NodeRecord::clone(&view.record) });
+    world.dispatcher = Dispatcher::new(at(0), Duration::from_secs(60));
+    for (number, app) in (2..).zip(["gpu-app", "gpu-app", "light"]) {
+        world.ask(number, app);
+    }
+    let said = world.look();
+    assert_eq!(world.places(), [2, 0, 1], "the second waits although the other class has room");
+    assert_eq!(only_site(&said, 3).0, "full");
+}
+
+#[test]
 fn nodes_that_state_places_alone_are_filled_as_before() {
     let old = Capacity { sessions: 3, pixels_per_second: u64::MAX, ..Capacity::default() };
     let mut world = World::new(&[old]);
@@ -240,4 +270,59 @@ fn a_process_that_begins_anew_counts_the_same() {
     world.ask(3, "light");
     world.look();
     assert_eq!(world.places(), [1, 1, 0]);
+}
+
+/// A warm instance of an app that has settled, and a session that is to have it.
+fn claimed() -> World {
+    let mut world = World::new(&[Capacity { sessions: 2, ..four_processors() }]);
+    world.learn("app", LIGHT);
+    world.ask(1, "app");
+    world.look();
+    world.change(1, |record| {
+        record.pool = Some(api::id::PoolId::from_uuid(Uuid::from_u128(1)));
+        record.state = SessionState::Ready { connect_until: at(100) };
+    });
+    world.dispatcher = Dispatcher::new(at(0), Duration::from_secs(60));
+    world.ask(2, "app");
+    let said = world.show();
+    assert_eq!(claims(&said), [(2, 1)], "{said:?}");
+    assert_eq!(claims(&world.show()), [(2, 1)], "said until it is written");
+    world
+}
+
+fn claims(said: &Said) -> Vec<(u128, u128)> {
+    let number = |id: &SessionId| id.uuid().as_u128();
+    let claims = said.acts.iter().filter_map(|act| match act {
+        Act::Claim { session, warm, .. } => Some((number(session), number(warm))),
+        _ => None,
+    });
+    claims.collect()
+}
+
+#[test]
+fn a_claim_whose_player_goes_before_it_is_written_leaves_its_instance_to_the_next_one() {
+    let mut world = claimed();
+    world.records.remove(&session_id(2));
+    let said = world.show();
+    assert!(said.acts.is_empty(), "{said:?}");
+    world.ask(3, "app");
+    let said = world.show();
+    assert_eq!(claims(&said), [(3, 1)], "{said:?}");
+    // Its place was counted once: another session fits beside it, and a third does not.
+    world.learn("other", LIGHT);
+    world.ask(4, "other");
+    world.ask(5, "other");
+    let said = world.show();
+    let reserved = said.acts.iter().filter(|act| matches!(act, Act::Reserve { .. })).count();
+    assert_eq!((claims(&said), reserved, said.waits.len()), (vec![(3, 1)], 1, 1), "{said:?}");
+}
+
+#[test]
+fn an_instance_that_could_not_be_claimed_is_tried_by_nobody_again() {
+    let mut world = claimed();
+    world.dispatcher.claim_failed(at(1), session_id(2));
+    let said = world.look();
+    assert_eq!((claims(&said), world.places()), (Vec::new(), vec![1, 1]), "it starts beside it: {said:?}");
+    world.ask(3, "app");
+    assert!(claims(&world.show()).is_empty());
 }

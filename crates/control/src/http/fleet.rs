@@ -1,6 +1,8 @@
 //! The fleet, for the operator.
 
-use api::fleet::{CreateJoinToken, CreatedJoinToken, DemandList, Node, NodeList, Placement, SetDuty, TenantGrant};
+use api::fleet::{
+    CreateJoinToken, CreatedJoinToken, DemandList, ForgottenDemands, Node, NodeList, Placement, SetDuty, TenantGrant,
+};
 use api::id::{NodeId, SessionId};
 use api::problem::Problem;
 use api::rest::Session;
@@ -35,6 +37,22 @@ pub(super) async fn nodes(State(edge): State<Edge>, caller: Caller) -> Result<Js
     ))]
 pub(super) async fn demands(State(edge): State<Edge>, caller: Caller) -> Result<JsonOut<DemandList>, Refusal> {
     Ok(JsonOut(edge.plane.list_demands(&caller).await?))
+}
+
+/// Forgets what was learnt of an app's sessions: it is learnt anew. For titles that were measured while something was wrong.
+#[utoipa::path(delete, path = "/v1/demands/{app}", operation_id = "forget_demands", tag = "fleet",
+    params(("app" = String, Path, description = "The app's name.")),
+    security(("operator_token" = [])),
+    responses(
+        (status = 200, description = "How much was forgotten; nothing when nothing was known.", body = ForgottenDemands),
+        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn forget_demands(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Params(app): Params<String>,
+) -> Result<JsonOut<ForgottenDemands>, Refusal> {
+    Ok(JsonOut(edge.plane.forget_demands(&caller, &app).await?))
 }
 
 /// Makes a token by which one machine may join, within an hour.

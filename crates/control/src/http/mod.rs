@@ -65,6 +65,7 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(fleet::accept))
         .routes(routes!(fleet::nodes))
         .routes(routes!(fleet::demands))
+        .routes(routes!(fleet::forget_demands))
         .routes(routes!(fleet::create_join_token))
         .routes(routes!(fleet::set_duty))
         .routes(routes!(fleet::set_grant))

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::fleet::{Duty, Health, TenantGrant};
+use api::fleet::{Duty, Health, STANDARD_CLASS, TenantGrant};
 use api::id::{InstanceId, NodeId, SessionId};
 use api::node::{InstanceState, ObservedInstance};
 use api::rest::{SessionStatistics, SiteVerdict};
@@ -127,7 +127,11 @@ impl Reconciler {
             error!(error = &error as &dyn std::error::Error, "pools could not be looked after");
         }
         due.written.append(&mut plane.store.live.take_changed());
-        // Who asked meanwhile is to be placed by what nodes say now; their sessions are looked at next.
+        if self.is_whole {
+            due.written.extend(plane.store.live.all().iter().map(|record| record.id));
+        }
+        // Who asked meanwhile is to be placed by what nodes say now; their sessions are looked at next. In this order, and who asks from here on
+        // with the next pass: he may have seen what a node says that is not read here.
         let newer = plane.coordinator.fleet.take_changed();
         note_capacities(plane, newer.values()).await?;
         due.nodes.extend(newer.keys());
@@ -207,12 +211,7 @@ impl Reconciler {
     /// Gives places to those who want them.
     async fn dispatch(&mut self, plane: &Plane, due: &Due) -> Result<(), StoreError> {
         let live = &plane.store.live;
-        let touched: Touched = if self.is_whole {
-            let ended = due.written.iter().filter(|id| live.get(**id).is_none()).map(|id| (*id, None));
-            ended.chain(live.all().into_iter().map(|record| (record.id, Some(record)))).collect()
-        } else {
-            due.written.iter().map(|id| (*id, live.get(*id))).collect()
-        };
+        let touched: Touched = due.written.iter().map(|id| (*id, live.get(*id))).collect();
         learned::forget_ended(plane, &touched, self.is_whole);
         let tells_waits = self.told_waits_at.elapsed() >= WAITS_PERIOD;
         if tells_waits {
@@ -333,9 +332,10 @@ async fn note_capacities(plane: &Plane, nodes: impl Iterator<Item = &NodeView>) 
 
 fn played(plane: &Plane, record: &SessionRecord, only: Option<&String>) -> Played {
     let package = plane.catalogue.played(&record.app, record.release);
+    let class = package.as_ref().map_or(STANDARD_CLASS, |package| &package.manifest.class).to_owned();
     match package.as_ref().map(|package| &package.source) {
-        Some(Source::Release { content, .. }) => Played { content: Some(content.clone()), site: None },
-        Some(Source::Directory(_)) | None => Played { content: None, site: only.cloned() },
+        Some(Source::Release { content, .. }) => Played { content: Some(content.clone()), site: None, class },
+        Some(Source::Directory(_)) | None => Played { content: None, site: only.cloned(), class },
     }
 }
 

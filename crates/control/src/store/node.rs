@@ -38,11 +38,15 @@ impl Store {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// Adds a node, unless it is known.
+    /// Adds a node. Of one that is known its class may be another one now.
     pub(crate) async fn add_node(&self, record: &NodeRecord) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        if Entity::find_by_id(record.id.to_string()).one(&transaction).await?.is_none() {
+        let id = record.id.to_string();
+        if Entity::find_by_id(id.clone()).one(&transaction).await?.is_none() {
             to_row(record).into_active_model().insert(&transaction).await?;
+        } else {
+            let update = Entity::update_many().col_expr(Column::Class, Expr::val(record.class.clone()));
+            update.filter(Column::Id.eq(id)).exec(&transaction).await?;
         }
         transaction.commit().await?;
         Ok(())

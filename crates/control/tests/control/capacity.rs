@@ -2,7 +2,7 @@
 
 use api::node::{Capacity, NodeRefusal};
 
-use crate::support::{PONG_PIXELS, Plane, until};
+use crate::support::{BARE, Home, PONG_PIXELS, Plane, settings, until};
 
 const PONG: &str = r#"{"app": "pong"}"#;
 
@@ -118,6 +118,28 @@ async fn refusals_say_why() {
     assert_eq!((full.status, full.problem().as_str()), (503, "no_capacity"));
     assert!(full.header("retry-after").parse::<u32>().is_ok());
     assert!(full.text().contains("1 are waiting, which is the limit"), "{}", full.text());
+}
+
+#[tokio::test]
+async fn an_app_of_a_class_that_no_machine_has_is_refused_until_one_has_it() {
+    let dir = Home::new();
+    let mut settings = settings(&dir);
+    let package = dir.path().join("games/drawn");
+    std::fs::create_dir_all(&package).unwrap();
+    let manifest = format!("{BARE}\n[spec]\nclass = \"gpu\"\n").replace("\"bare\"", "\"drawn\"");
+    std::fs::write(package.join("kite.toml"), manifest).unwrap();
+    let plane = Plane::start_in(dir, settings.clone()).await;
+    assert_eq!(plane.client.get("/v1/apps/drawn").await.json()["class"], "gpu");
+    let refused = plane.client.post_json("/v1/sessions", r#"{"app": "drawn"}"#).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "no_capacity"));
+    assert!(refused.text().contains("local: it has no machines of this class"), "{}", refused.text());
+    // The machine is given another class by its configuration.
+    let (dir, ..) = plane.stop().await;
+    settings.embedded_class = "gpu".to_owned();
+    let plane = Plane::start_in(dir, settings).await;
+    assert_eq!(plane.client.post_json("/v1/sessions", r#"{"app": "drawn"}"#).await.status, 201);
+    let refused = plane.client.post_json("/v1/sessions", PONG).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "no_capacity"));
 }
 
 #[tokio::test]

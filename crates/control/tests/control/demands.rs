@@ -79,6 +79,17 @@ async fn what_is_measured_of_a_session_decides_about_the_next_ones() {
     let refused = plane.client.post_json("/v1/sessions", r#"{"app": "pong"}"#).await;
     assert_eq!((refused.status, refused.problem().as_str()), (503, "no_capacity"));
     assert!(refused.text().contains("too small for this session: processor"), "{}", refused.text());
+
+    // What was measured while something was wrong is forgotten, also of who plays still; what is guessed is no reason to refuse.
+    let forget = async || plane.client.with_token(&plane.operator_token()).delete("/v1/demands/pong").await.json();
+    assert_eq!(forget().await["forgotten"], 1);
+    assert_eq!(only_demand(&plane).await, Value::Null);
+    assert_eq!(plane.client.post_json("/v1/sessions", r#"{"app": "pong"}"#).await.status, 201);
+    measure(&plane, 0, 3000, 20..=20).await;
+    assert_eq!(forget().await["forgotten"], 0);
+    let (dir, settings, _) = plane.stop().await;
+    let plane = Plane::start_in(dir, settings).await;
+    assert_eq!(only_demand(&plane).await, Value::Null, "for good");
 }
 
 #[tokio::test]

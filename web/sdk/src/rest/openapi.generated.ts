@@ -260,6 +260,23 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/demands/{app}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        readonly post?: never;
+        /** Forgets what was learnt of an app's sessions: it is learnt anew. For titles that were measured while something was wrong. */
+        readonly delete: operations["forget_demands"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/limits": {
         readonly parameters: {
             readonly query?: never;
@@ -857,6 +874,8 @@ export interface components {
         };
         /** @description An app that can be played. */
         readonly App: {
+            /** @description The hardware class of the nodes that can run it. */
+            readonly class: string;
             /** @description Its display. */
             readonly display: components["schemas"]["DisplayProtocol"];
             /** @description What the player can use. */
@@ -1164,6 +1183,14 @@ export interface components {
          * @enum {string}
          */
         readonly EndReason: "player_left" | "connect_timeout" | "reconnect_timeout" | "idle" | "time_limit" | "ended_by_operator" | "service_stopped" | "game_exited" | "game_crashed" | "out_of_memory" | "disk_limit" | "game_start_failed" | "start_timeout" | "streamer_failed" | "display_failed" | "encoder_failed" | "network_failed" | "sandbox_failed" | "content_failed" | "save_failed" | "disk_full" | "service_restarted" | "no_place" | "queue_timeout" | "offer_lapsed" | "moved" | "restarted" | "unused" | "claimed" | "node_lost";
+        /** @description What was forgotten of an app. */
+        readonly ForgottenDemands: {
+            /**
+             * Format: int32
+             * @description Of so many releases and specs something was known.
+             */
+            readonly forgotten: number;
+        };
         /**
          * @description What is known of a node.
          * @enum {string}
@@ -2504,6 +2531,38 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["DemandList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly forget_demands: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The app's name. */
+                readonly app: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description How much was forgotten; nothing when nothing was known. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["ForgottenDemands"];
                 };
             };
             /** @description A problem. */

@@ -34,7 +34,7 @@ default = { width = 640, height = 360, frames_per_second = 30 }
 idle_timeout_s = 5
 "#;
 
-const BARE: &str = r#"
+pub(crate) const BARE: &str = r#"
 name = "bare"
 title = "Bare"
 summary = "Nothing to see."
