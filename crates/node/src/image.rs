@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -71,7 +72,8 @@ fn run(program: &str, arguments: &[&str], paths: &[&Path]) -> Result<String, Ima
     let failed = |message: String| ImageError::Program { program: program.to_owned(), message };
     // Where Debian has the programs of root, should PATH be that of somebody else.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let done = Command::new(program).env("PATH", path).args(arguments).args(paths).output();
+    // In a group of its own: who stops Kite from a terminal would else end what it is in the middle of.
+    let done = Command::new(program).env("PATH", path).args(arguments).args(paths).process_group(0).output();
     let done = done.map_err(|error| failed(error.to_string()))?;
     if done.status.success() {
         return Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned());
@@ -102,9 +104,8 @@ impl Image {
         }
         mount(file, mount_point)?;
         let image = Image { mount_point: mount_point.to_owned() };
-        if bytes > has {
-            run("xfs_growfs", &[], &[mount_point])?;
-        }
+        // Whether the file was made longer just now or by a start that was cut off: one that fills its file already stays as it is.
+        run("xfs_growfs", &[], &[mount_point])?;
         tracing::info!(file = %file.display(), at = %mount_point.display(), bytes, "XFS image mounted");
         Ok(image)
     }
