@@ -24,7 +24,9 @@ interface Figures {
   readonly nodes: number;
   readonly sessions: number;
   readonly queued: number;
+  /** Of a second of one processor, however much of it others take. */
   readonly decisions_per_s: number;
+  readonly decisions_per_wall_s: number;
   readonly p50_us: number;
   readonly p99_us: number;
   readonly max_us: number;

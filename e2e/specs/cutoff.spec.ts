@@ -111,7 +111,7 @@ before(async () => {
   front = await startFront();
   const address = front.address();
   frontPort = typeof address === "object" && address ? address.port : 0;
-  const token = run(binary("kite"), "fleet", "token", "--site=here", "--url", `http://127.0.0.1:${frontPort}`, "--data", secrets);
+  const token = run(binary("kite"), "fleet", "token", "--site=here", "--url", `http://${bridge.address(1)}:${HTTP}`, "--data", secrets);
   node = start({
     name: "kite node",
     command: binary("kite"),

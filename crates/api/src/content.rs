@@ -1,4 +1,4 @@
-//! Releases, channels, uploads, copies on sites, tenants: what the REST API says of content.
+//! Releases, channels, uploads, copies on sites: what the REST API says of content.
 
 use serde::{Deserialize, Serialize};
 
@@ -174,27 +174,4 @@ pub struct Replica {
 pub struct SetReplica {
     /// As much.
     pub policy: ReplicaPolicy,
-}
-
-/// Makes a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateTenant {
-    /// 1 to 40 of `a-z`, `0-9` and `-`.
-    pub name: AppName,
-}
-
-/// A new tenant.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct CreatedTenant {
-    /// The tenant.
-    pub name: AppName,
-    /// Bearer token that uploads and releases the tenant's apps. Shown once; the server keeps a hash.
-    pub token: String,
-}
-
-impl std::fmt::Debug for CreatedTenant {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CreatedTenant").field("name", &self.name).finish_non_exhaustive()
-    }
 }

@@ -113,6 +113,14 @@ typed_id!(
     /// One version of a player's save of an app.
     SaveId, "sav", "save"
 );
+typed_id!(
+    /// A bearer token of a program or a person of a tenant, or of the operator.
+    KeyId, "key", "key"
+);
+typed_id!(
+    /// One change that stands in the record.
+    AuditId, "aud", "audit entry"
+);
 
 /// Names the content of a release or of a save in the content store: 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: logic, SQL, I/O.
 
+pub mod access;
 pub mod clock;
 pub mod command;
 pub mod content;
@@ -16,4 +17,5 @@ pub mod saves;
 pub mod session;
 pub mod spec;
 pub mod streamer;
+pub mod tenant;
 pub mod trace;

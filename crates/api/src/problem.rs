@@ -91,6 +91,9 @@ problems! {
     /// A good token of something else.
     Forbidden, "forbidden", 403, "This token gives no right to that",
         "Use the token of this session or of this player.";
+    /// The tenant is suspended.
+    TenantSuspended, "tenant_suspended", 403, "The tenant is suspended",
+        "The operator says why, and lifts it.";
     /// A web page of another origin, which the operator has not listed.
     OriginNotAllowed, "origin_not_allowed", 403, "Pages of this origin are not allowed",
         "The operator has to list the origin in `access.origins`.";
@@ -127,6 +130,9 @@ problems! {
     /// No such tenant.
     TenantUnknown, "tenant_unknown", 404, "There is no such tenant",
         "Create the tenant first.";
+    /// No such key.
+    KeyUnknown, "key_unknown", 404, "There is no such key",
+        "GET /v1/keys lists the keys.";
     /// No such pool.
     PoolUnknown, "pool_unknown", 404, "There is no such pool",
         "GET /v1/pools lists the pools.";
@@ -160,6 +166,9 @@ problems! {
     /// The release is played, or a channel points to it.
     ReleaseInUse, "release_in_use", 409, "The release is in use",
         "Point the channels to another release, and wait until nobody plays it.";
+    /// The tenant has as many bytes of releases as it may.
+    TenantFull, "tenant_full", 409, "The tenant has no room for more releases",
+        "Remove releases that nobody plays, or have the operator raise the limit; what arrived need not be sent again.";
     /// The name is another's.
     NameTaken, "name_taken", 409, "The name is taken",
         "Choose another name.";
@@ -184,6 +193,9 @@ problems! {
     /// This address or key has as many sessions as it may.
     TooManySessions, "too_many_sessions", 429, "Too many sessions of one player",
         "End one of your sessions.";
+    /// There are as many keys as may be.
+    TooManyKeys, "too_many_keys", 429, "Too many keys",
+        "Revoke keys that nothing uses.";
     /// As many commands wait or run as may.
     TooManyCommands, "too_many_commands", 429, "Too many commands at once",
         "Wait until the commands before have ended.";

@@ -19,6 +19,11 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Longest wait for an answer: a parcel of an upload over a slow line.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Does what the command line asks of a server.
+pub(crate) fn block_on<T>(asks: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(asks)
+}
+
 /// A server and the operator's token.
 pub(crate) struct Api {
     url: String,

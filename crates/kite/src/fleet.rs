@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use api::fleet::{
     Amounts, AppDemand, CreateJoinToken, CreatedJoinToken, DemandList, Duty, ForgottenDemands, Node, NodeList, SetDuty,
-    TenantGrant,
 };
 use api::id::NodeId;
 use api::manifest::AppName;
 use clap::Subcommand;
 use hyper::Method;
 
+use crate::client::block_on;
 use crate::say;
 use crate::session::Server;
 
@@ -80,30 +80,10 @@ pub(crate) enum FleetCommand {
         /// Its id, as `list` shows it.
         node: NodeId,
     },
-    /// Set what a tenant may use at once, on all sites together.
-    Grant {
-        #[command(flatten)]
-        server: Server,
-        /// The tenant's name.
-        tenant: String,
-        /// Sessions for which it goes before those that borrow.
-        #[arg(long)]
-        guarantee: u32,
-        /// Sessions beyond, while nobody who is under his guarantee waits for the same place.
-        #[arg(long, default_value_t = 0)]
-        borrow: u32,
-        /// Never more [default: guarantee and borrow together].
-        #[arg(long)]
-        maximum: Option<u32>,
-        /// Its share of what becomes free, against the others that wait.
-        #[arg(long, default_value_t = 1)]
-        weight: u32,
-    },
 }
 
 pub(crate) fn run(command: FleetCommand) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(answer(command))?;
+    block_on(answer(command))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,16 +128,6 @@ async fn answer(command: FleetCommand) -> anyhow::Result<()> {
         FleetCommand::Drain { server, node } => set(&server, node, Duty::Draining).await,
         FleetCommand::Activate { server, node } => set(&server, node, Duty::Active).await,
         FleetCommand::Retire { server, node } => set(&server, node, Duty::Retired).await,
-        FleetCommand::Grant { server, tenant, guarantee, borrow, maximum, weight } => {
-            let grant = TenantGrant { guarantee, borrow, maximum, weight };
-            let granted: TenantGrant =
-                server.open()?.json(Method::PUT, &format!("/v1/tenants/{tenant}/grant"), Some(&grant)).await?;
-            say::out(&format!(
-                "{tenant}: {} guaranteed, {} borrowed at most, weight {}",
-                granted.guarantee, granted.borrow, granted.weight
-            ));
-            Ok(())
-        }
     }
 }
 

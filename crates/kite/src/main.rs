@@ -2,6 +2,7 @@
 //!
 //! Each sub-command is a file. Deliberately absent: logic of sessions, instances or media.
 
+mod admin;
 mod agent;
 mod app;
 mod archive;
@@ -13,6 +14,7 @@ mod doctor;
 mod fleet;
 mod host;
 mod install;
+mod key;
 mod plan;
 mod pool;
 mod push;
@@ -20,6 +22,7 @@ mod release;
 mod say;
 mod session;
 mod telemetry;
+mod tenant;
 mod up;
 
 use std::process::ExitCode;
@@ -57,6 +60,15 @@ enum Command {
     /// Look at nodes, let machines join, empty them.
     #[command(subcommand)]
     Fleet(fleet::FleetCommand),
+    /// Make tenants, set what they may do, suspend and close them.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Make and revoke keys, each with a role.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Look up who changed what.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// Keep instances ready before anybody asks for them.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
@@ -86,6 +98,9 @@ fn main() -> ExitCode {
         Command::Control(args) => control_plane::run(*args),
         Command::Node(args) => agent::run(*args),
         Command::Fleet(command) => fleet::run(command),
+        Command::Tenant(command) => tenant::run(command),
+        Command::Key(command) => key::run(command),
+        Command::Admin(command) => admin::run(command),
         Command::Pool(command) => pool::run(command),
         Command::App(command) => app::run(command),
         Command::Session(command) => session::run(command),

@@ -10,6 +10,7 @@ use api::spec::StreamSpec;
 use clap::Subcommand;
 use hyper::Method;
 
+use crate::client::block_on;
 use crate::say;
 use crate::session::Server;
 
@@ -62,8 +63,7 @@ pub(crate) enum PoolCommand {
 }
 
 pub(crate) fn run(command: PoolCommand) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(answer(command))?;
+    block_on(answer(command))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,6 +17,7 @@ function app(name: string, title: string, summary: string, more: Partial<App> = 
     display: "x11",
     input: { keyboard: true, mouse: "auto", gamepads: 1, keys: {}, touch: { mode: "pointer" } },
     spec,
+    class: "standard",
     ...more,
   };
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use api::access::Right;
 use api::command::{
     Command, CommandList, CommandRequest, CommandRole, CommandState, CommandSubject, CommandsPage, DEFAULT_COMMANDS,
     MAX_COMMANDS, OutputKind,
@@ -36,10 +37,13 @@ const STOP_LIMIT: Duration = Duration::from_secs(180);
 const RESTART_LIMIT: Duration = Duration::from_secs(300);
 
 /// Who may have commands done, and see them.
-pub(crate) fn commander(caller: &Caller) -> Result<CommandSubject, Problem> {
+pub(crate) fn commander(caller: &Caller, right: Right) -> Result<CommandSubject, Problem> {
     match caller {
-        Caller::Operator => Ok(CommandSubject { role: CommandRole::Operator, name: None }),
-        Caller::Tenant(name) => Ok(CommandSubject { role: CommandRole::Tenant, name: Some(name.clone()) }),
+        Caller::Operator(_) => Ok(CommandSubject { role: CommandRole::Operator, name: None }),
+        Caller::Tenant(tenant) => {
+            tenant.may(right)?;
+            Ok(CommandSubject { role: CommandRole::Tenant, name: Some(tenant.tenant.clone()) })
+        }
         Caller::Nobody => Err(ProblemKind::TokenMissing.because("Commands are for the operator and the app's tenant.")),
         Caller::Session(_) | Caller::Player(_) => {
             Err(ProblemKind::Forbidden
@@ -112,8 +116,8 @@ impl Plane {
     /// The session of this id, for its player, for the operator and for the tenant whose app is played.
     pub(crate) async fn session_seen_by(&self, caller: Caller, id: &str) -> Result<SessionRecord, Problem> {
         match &caller {
-            Caller::Tenant(_) => self.commanded(&commander(&caller)?, id).await,
-            Caller::Nobody | Caller::Operator | Caller::Session(_) | Caller::Player(_) => {
+            Caller::Tenant(_) => self.commanded(&commander(&caller, Right::SessionsRead)?, id).await,
+            Caller::Nobody | Caller::Operator(_) | Caller::Session(_) | Caller::Player(_) => {
                 self.session_for(caller, id).await
             }
         }
@@ -126,7 +130,7 @@ impl Plane {
         session: &str,
         request: CommandRequest,
     ) -> Result<Command, Problem> {
-        let by = commander(caller)?;
+        let by = commander(caller, Right::Commands)?;
         let session = self.commanded(&by, session).await?;
         if self.is_stopping() {
             return Err(Refused::Stopping.problem());
@@ -178,7 +182,7 @@ impl Plane {
         session: Option<&str>,
         page: CommandsPage,
     ) -> Result<CommandList, Problem> {
-        let by = commander(caller)?;
+        let by = commander(caller, Right::Commands)?;
         let limit = page.limit.unwrap_or(DEFAULT_COMMANDS);
         if !(1..=MAX_COMMANDS).contains(&limit) {
             return Err(ProblemKind::InvalidRequest.because(format!("`limit` has to be 1 to {MAX_COMMANDS}.")));
@@ -193,7 +197,7 @@ impl Plane {
     }
 
     async fn command_of(&self, caller: &Caller, id: &str) -> Result<CommandRecord, Problem> {
-        let by = commander(caller)?;
+        let by = commander(caller, Right::Commands)?;
         let id: CommandId = id.parse().map_err(|_no_id| unknown_command())?;
         let record = self.store.command(id).await.map_err(broken)?;
         record.filter(|record| is_of(&by, &record.tenant)).ok_or_else(unknown_command)

@@ -5,6 +5,7 @@ use api::manifest::{AppName, AppNameError};
 use api::node::Capacity;
 use api::problem::{Problem, ProblemKind};
 use api::spec::StreamSpec;
+use serde_json::json;
 use tracing::info;
 
 use super::access::{Caller, operator};
@@ -29,6 +30,7 @@ impl Plane {
         let due = self.coordinator.demands.due();
         self.store.write_demands(&due).await.map_err(broken)?;
         self.coordinator.demands.written(&due);
+        self.record(caller, None, "demand.forget", &app, Some(json!({"forgotten": forgotten})), None).await;
         info!(%app, forgotten, "what was learnt of an app was forgotten");
         // Who waits for more than there is may fit now.
         self.coordinator.stir_all();

@@ -6,6 +6,7 @@ use api::fleet::{CreateJoinToken, CreatedJoinToken, Duty, Node, NodeList, STANDA
 use api::id::NodeId;
 use api::node::{Capacity, NodeRefusal};
 use api::problem::{Problem, ProblemKind};
+use serde_json::json;
 use tracing::info;
 
 use super::access::{Caller, operator};
@@ -78,6 +79,8 @@ impl Plane {
         if !self.store.set_node_duty(id, duty).await.map_err(broken)? {
             return Err(unknown());
         }
+        let (before, after) = (json!({"duty": view.record.duty}), json!({"duty": duty}));
+        self.record(caller, None, "node.duty", id, Some(before), Some(after)).await;
         info!(node = %id, duty = duty.word(), "duty changed");
         self.coordinator.fleet.update(id, |record| record.duty = duty);
         let view = self.coordinator.fleet.node(id).ok_or_else(unknown)?;
@@ -108,6 +111,8 @@ impl Plane {
         let hash = *token.secret_hash().bytes();
         self.store.forget_join_tokens(at).await.map_err(broken)?;
         self.store.add_join_token(hash, &place, at, expires_at).await.map_err(broken)?;
+        let after = json!({"site": place.site, "class": place.class, "expires_at": expires_at});
+        self.record(caller, None, "node.token", &place.site, None, Some(after)).await;
         info!(site = place.site, class = place.class, "join token made");
         Ok(CreatedJoinToken { token: token.to_string(), expires_at })
     }
@@ -125,7 +130,11 @@ impl Plane {
             let detail = format!("`weight` is at least 1, and no number is above {MOST_GRANTED}.");
             return Err(ProblemKind::InvalidRequest.because(detail));
         }
-        if !self.store.set_grant(tenant, grant).await.map_err(broken)? {
+        let change = |before: Option<TenantGrant>| {
+            let before = before.map(|grant| json!(grant));
+            self.change(caller, Some(tenant.to_owned()), "tenant.grant", tenant, before, Some(json!(grant)))
+        };
+        if !self.store.set_grant(tenant, grant, change).await.map_err(broken)? {
             let tenant: String = tenant.chars().take(60).collect();
             return Err(ProblemKind::TenantUnknown.because(format!("No tenant is called `{tenant}`.")));
         }

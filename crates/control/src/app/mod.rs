@@ -4,10 +4,12 @@
 
 pub(crate) mod access;
 pub(crate) mod admission;
+pub(crate) mod audit;
 pub(crate) mod catalogue;
 pub(crate) mod commands;
 pub(crate) mod demands;
 pub(crate) mod fleet;
+pub(crate) mod keys;
 pub(crate) mod offers;
 pub(crate) mod players;
 pub(crate) mod pools;
@@ -15,6 +17,7 @@ pub(crate) mod rate;
 pub(crate) mod releases;
 pub(crate) mod saves;
 pub(crate) mod sessions;
+pub(crate) mod tenants;
 pub(crate) mod token;
 pub(crate) mod uploads;
 
@@ -90,6 +93,15 @@ fn no_randomness(error: NoRandomness) -> Problem {
 /// Whole seconds, at most what the contract can say.
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// A text for people: not empty, of so many characters at most, on one line.
+fn text(what: &str, text: String, most: usize) -> Result<String, Problem> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() || trimmed.chars().count() > most || trimmed.chars().any(char::is_control) {
+        return Err(ProblemKind::InvalidRequest.because(format!("`{what}` is not 1 to {most} characters of one line.")));
+    }
+    Ok(trimmed.to_owned())
 }
 
 impl Plane {

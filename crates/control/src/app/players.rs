@@ -22,7 +22,7 @@ impl Plane {
     /// Creates a player.
     pub(crate) async fn create_player(&self, caller: &Caller, address: &str) -> Result<CreatedPlayer, Problem> {
         let guest = match caller {
-            Caller::Operator => false,
+            Caller::Operator(_) => false,
             Caller::Nobody if self.settings.guests => {
                 let taken = self.player_creations.take(address, Instant::now());
                 taken.map_err(|wait| too_often("Players were created", wait))?;
@@ -63,6 +63,14 @@ impl Plane {
             Erased::Busy => Err(ProblemKind::PlayerBusy.because("A session of this player has not ended yet.")),
             Erased::Missing => Err(unknown()),
         }
+    }
+
+    /// The same of the player of this id, for the operator.
+    pub(crate) async fn erase_player_for_operator(&self, caller: &Caller, id: &str) -> Result<(), Problem> {
+        let player = self.player_for_operator(caller, id).await?.id;
+        self.erase_player(player).await?;
+        self.record(caller, None, "player.erase", player, None, None).await;
+        Ok(())
     }
 
     /// Ends a session of a player's, wherever it is played. Asking again changes nothing.

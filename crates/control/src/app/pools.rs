@@ -10,6 +10,7 @@ use api::node::Warmth;
 use api::pool::{CreatePool, MAX_LIFETIME_S, MAX_POOL_SIZE, MIN_LIFETIME_S, Pool, PoolList, ResizePool};
 use api::problem::{Problem, ProblemKind};
 use api::session::SessionState;
+use serde_json::json;
 use tracing::info;
 use uuid::Uuid;
 
@@ -117,9 +118,11 @@ impl Plane {
                 return Err(ProblemKind::InvalidRequest.because(format!("There are {most} pools, which is the limit.")));
             }
         }
+        let made = self.pool_view(record.clone(), 0, 0);
+        self.record(caller, None, "pool.create", record.id, None, Some(json!(made))).await;
         info!(pool = %record.id, app = %record.app, site = record.site, size = record.size, "pool made");
         self.coordinator.stir_all();
-        Ok(self.pool_view(record, 0, 0))
+        Ok(made)
     }
 
     /// Changes how many instances a pool keeps ready.
@@ -130,6 +133,7 @@ impl Plane {
         if !self.store.resize_pool(id, request.size).await.map_err(broken)? {
             return Err(unknown());
         }
+        self.record(caller, None, "pool.resize", id, None, Some(json!({"size": request.size}))).await;
         info!(pool = %id, size = request.size, "pool resized");
         self.coordinator.stir_all();
         let pools = self.list_pools(caller).await?.pools;
@@ -143,6 +147,7 @@ impl Plane {
         if !self.store.remove_pool(id).await.map_err(broken)? {
             return Err(unknown());
         }
+        self.record(caller, None, "pool.remove", id, None, None).await;
         info!(pool = %id, "pool removed");
         self.hindrances.set(id, None);
         self.coordinator.stir_all();

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use api::content::{
-    Channel, ChannelList, CreateTenant, CreatedTenant, Release, ReleaseList, Replica, ReplicaPolicy, SetReplica,
-};
+use api::access::Right;
+use api::content::{Channel, ChannelList, Release, ReleaseList, Replica, ReplicaPolicy, SetReplica};
 use api::manifest::AppName;
 use api::problem::{Problem, ProblemKind};
+use serde_json::{Value, json};
 use tracing::info;
 
-use super::access::{Caller, operator};
+use super::access::Caller;
 use super::catalogue::{self, Picture, Released, Source, media_type};
-use super::token::new_tenant_token;
 use super::uploads::channel_name;
-use super::{Plane, broken, no_randomness, now};
+use super::{Plane, broken, now};
 use crate::coordinator::fleet::replica_at;
 use crate::store::{ChannelRecord, Owner, ReleaseRecord, ReleaseRemoval};
 
@@ -66,21 +65,9 @@ impl Plane {
         Ok(Picture { media_type, bytes })
     }
 
-    /// The tenant that a caller works for.
-    pub(crate) fn tenant_of(&self, caller: &Caller) -> Result<String, Problem> {
-        match caller {
-            Caller::Operator => Ok(OPERATOR_TENANT.to_owned()),
-            Caller::Tenant(name) => Ok(name.clone()),
-            Caller::Nobody => Err(ProblemKind::TokenMissing.because("This is for tenants and the operator.")),
-            Caller::Session(_) | Caller::Player(_) => {
-                Err(ProblemKind::Forbidden.because("This is for tenants and the operator, not for players."))
-            }
-        }
-    }
-
     /// The tenant for whom the caller may upload this app.
     pub(super) async fn may_upload(&self, caller: &Caller, app: &AppName) -> Result<String, Problem> {
-        let tenant = self.tenant_of(caller)?;
+        let tenant = self.tenant_with(caller, Right::AppsWrite)?;
         match self.store.owner(app).await.map_err(broken)? {
             // Its players would get another game, and their saves have the operator's keys.
             Owner::Nobody if !caller.is_operator() && self.catalogue.has_directory(app) => Err(ProblemKind::Forbidden
@@ -94,8 +81,8 @@ impl Plane {
     }
 
     /// An app of the caller's; what is another tenant's does not exist for him.
-    async fn own_app(&self, caller: &Caller, app: &str) -> Result<AppName, Problem> {
-        let tenant = self.tenant_of(caller)?;
+    async fn own_app(&self, caller: &Caller, app: &str, right: Right) -> Result<AppName, Problem> {
+        let tenant = self.tenant_with(caller, right)?;
         let unknown = || {
             let name: String = app.chars().take(60).collect();
             ProblemKind::AppUnknown.because(format!("No app with releases is called `{name}`."))
@@ -107,27 +94,22 @@ impl Plane {
         }
     }
 
-    async fn own_release(&self, caller: &Caller, app: &str, number: &str) -> Result<ReleaseRecord, Problem> {
-        let name = self.own_app(caller, app).await?;
+    async fn own_release(
+        &self,
+        caller: &Caller,
+        app: &str,
+        number: &str,
+        right: Right,
+    ) -> Result<ReleaseRecord, Problem> {
+        let name = self.own_app(caller, app, right).await?;
         let unknown = || ProblemKind::ReleaseUnknown.because(format!("`{name}` has no such release."));
         let number = number.parse().map_err(|_no_number| unknown())?;
         self.store.release_of(&name, number).await.map_err(broken)?.ok_or_else(unknown)
     }
 
-    /// Makes a tenant.
-    pub(crate) async fn create_tenant(&self, caller: &Caller, request: CreateTenant) -> Result<CreatedTenant, Problem> {
-        operator(caller)?;
-        let (token, hash) = new_tenant_token().map_err(no_randomness)?;
-        if !self.store.add_tenant(&request.name, hash.bytes(), now()).await.map_err(broken)? {
-            return Err(ProblemKind::NameTaken.because(format!("There is a tenant called `{}`.", request.name)));
-        }
-        info!(tenant = %request.name, "tenant made");
-        Ok(CreatedTenant { name: request.name, token })
-    }
-
     /// An app's releases.
     pub(crate) async fn releases(&self, caller: &Caller, app: &str) -> Result<ReleaseList, Problem> {
-        let name = self.own_app(caller, app).await?;
+        let name = self.own_app(caller, app, Right::AppsRead).await?;
         let channels = self.store.channels().await.map_err(broken)?;
         let releases = self.store.releases_of(&name).await.map_err(broken)?;
         Ok(ReleaseList { releases: releases.iter().map(|record| view(record, &channels)).collect() })
@@ -135,7 +117,7 @@ impl Plane {
 
     /// Removes a release that nobody needs any more.
     pub(crate) async fn remove_release(&self, caller: &Caller, app: &str, number: &str) -> Result<(), Problem> {
-        let record = self.own_release(caller, app, number).await?;
+        let record = self.own_release(caller, app, number, Right::AppsWrite).await?;
         let (app, release) = (&record.app, record.number);
         match self.store.remove_release(app, release).await.map_err(broken)? {
             ReleaseRemoval::Done => {}
@@ -148,6 +130,8 @@ impl Plane {
                     .because(format!("{sessions} sessions play release {release} of `{app}`.")));
             }
         }
+        let before = json!({"content": record.content, "bytes": record.bytes, "files": record.files});
+        self.record_of_app(caller, app, "release.remove", format!("{app} {release}"), Some(before), None).await;
         info!(%app, release, "release removed");
         self.refresh_catalogue().await?;
         self.coordinator.fleet.want_all();
@@ -156,9 +140,13 @@ impl Plane {
 
     /// An app's channels.
     pub(crate) async fn channels(&self, caller: &Caller, app: &str) -> Result<ChannelList, Problem> {
-        let name = self.own_app(caller, app).await?;
+        let name = self.own_app(caller, app, Right::AppsRead).await?;
+        self.channels_of(&name).await
+    }
+
+    async fn channels_of(&self, name: &AppName) -> Result<ChannelList, Problem> {
         let channels = self.store.channels().await.map_err(broken)?;
-        let shown = channels.into_iter().filter(|channel| channel.app == name).map(|channel| Channel {
+        let shown = channels.into_iter().filter(|channel| channel.app == *name).map(|channel| Channel {
             name: channel.name,
             release: channel.release,
             changed_at: channel.changed_at,
@@ -174,27 +162,57 @@ impl Plane {
         channel: &str,
         release: u32,
     ) -> Result<ChannelList, Problem> {
-        let record = self.own_release(caller, app, &release.to_string()).await?;
+        let record = self.own_release(caller, app, &release.to_string(), Right::AppsWrite).await?;
         let channel = channel_name(channel)?;
+        let before = self.pointed(&record.app, &channel).await?;
         if !self.store.set_channel(&record.app, &channel, record.number, now()).await.map_err(broken)? {
             return Err(ProblemKind::ReleaseUnknown.plain());
         }
+        let (target, after) = (format!("{} {channel}", record.app), json!({"release": release}));
+        self.record_of_app(caller, &record.app, "channel.promote", target, before, Some(after)).await;
         info!(app = %record.app, channel, release, "channel changed");
         self.refresh_catalogue().await?;
-        self.channels(caller, app).await
+        self.channels_of(&record.app).await
     }
 
     /// Points a channel back to the release before.
     pub(crate) async fn roll_back(&self, caller: &Caller, app: &str, channel: &str) -> Result<ChannelList, Problem> {
-        let name = self.own_app(caller, app).await?;
+        let name = self.own_app(caller, app, Right::AppsWrite).await?;
         let channel = channel_name(channel)?;
+        let before = self.pointed(&name, &channel).await?;
         let back = self.store.roll_back(&name, &channel, now()).await.map_err(broken)?;
         let release = back.ok_or_else(|| {
             ProblemKind::ReleaseUnknown.because(format!("The channel `{channel}` never pointed to another release."))
         })?;
+        let (target, after) = (format!("{name} {channel}"), json!({"release": release}));
+        self.record_of_app(caller, &name, "channel.roll_back", target, before, Some(after)).await;
         info!(app = %name, channel, release, "channel rolled back");
         self.refresh_catalogue().await?;
-        self.channels(caller, app).await
+        self.channels_of(&name).await
+    }
+
+    /// Where a channel points, for the record.
+    async fn pointed(&self, app: &AppName, channel: &str) -> Result<Option<Value>, Problem> {
+        let channels = self.store.channels().await.map_err(broken)?;
+        let at = channels.into_iter().find(|one| one.app == *app && one.name == channel);
+        Ok(at.map(|one| json!({"release": one.release})))
+    }
+
+    /// Notes a change of what is an app's tenant's.
+    pub(super) async fn record_of_app(
+        &self,
+        caller: &Caller,
+        app: &AppName,
+        action: &'static str,
+        target: String,
+        before: Option<Value>,
+        after: Option<Value>,
+    ) {
+        let owner = match self.store.owner(app).await {
+            Ok(Owner::Tenant(owner)) if owner != OPERATOR_TENANT => Some(owner),
+            Ok(Owner::Tenant(_) | Owner::Nobody) | Err(_) => None,
+        };
+        self.record(caller, owner, action, target, before, after).await;
     }
 
     fn check_site(&self, site: &str) -> Result<(), Problem> {
@@ -217,7 +235,11 @@ impl Plane {
         site: &str,
     ) -> Result<Replica, Problem> {
         self.check_site(site)?;
-        let record = self.own_release(caller, app, number).await?;
+        let record = self.own_release(caller, app, number, Right::AppsRead).await?;
+        self.replica_of(&record, site).await
+    }
+
+    async fn replica_of(&self, record: &ReleaseRecord, site: &str) -> Result<Replica, Problem> {
         let placements = self.store.placements().await.map_err(broken)?;
         let wanted = placements
             .into_iter()
@@ -237,11 +259,13 @@ impl Plane {
         request: SetReplica,
     ) -> Result<Replica, Problem> {
         self.check_site(site)?;
-        let record = self.own_release(caller, app, number).await?;
+        let record = self.own_release(caller, app, number, Right::AppsWrite).await?;
         self.store.set_placement(&record.app, record.number, site, request.policy).await.map_err(broken)?;
+        let (target, after) = (format!("{} {} {site}", record.app, record.number), json!({"policy": request.policy}));
+        self.record_of_app(caller, &record.app, "replica.policy", target, None, Some(after)).await;
         info!(app = %record.app, release = record.number, site, policy = ?request.policy, "placement changed");
         self.refresh_catalogue().await?;
         self.coordinator.fleet.want_all();
-        self.replica(caller, app, number, site).await
+        self.replica_of(&record, site).await
     }
 }

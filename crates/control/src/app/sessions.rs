@@ -2,20 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use api::fleet::Placement;
-
+use api::access::Right;
 use api::content::STABLE;
+use api::fleet::Placement;
 use api::id::{InstanceId, PlayerId, SessionId};
 use api::manifest::ConcurrentSaves;
 use api::problem::{Problem, ProblemKind};
 use api::rest::{CreateSession, CreatedSession, Session, SessionList, SessionStatistics};
 use api::session::{EndReason, SessionState};
+use api::tenant::TenantState;
 use api::trace::TraceParent;
+use serde_json::json;
 use tracing::info;
 use uuid::Uuid;
 
 use super::access::{Caller, operator};
 use super::admission::{Most, Refused, admit};
+use super::releases::OPERATOR_TENANT;
 use super::token::new_session_token;
 use super::{Plane, broken, no_randomness, now};
 use crate::demand::Demand;
@@ -41,12 +44,14 @@ impl Plane {
     /// May he have sessions?
     fn asker(&self, caller: &Caller, address: String, player: Option<PlayerId>) -> Result<Asker, Problem> {
         let player_id = match caller {
-            Caller::Operator => {
+            Caller::Operator(_) => {
                 return Ok(Asker { address: OPERATOR_ADDRESS.to_owned(), player_id: player, most: None });
             }
             // What he ordered bounds him.
-            Caller::Tenant(name) => {
-                return Ok(Asker { address: format!("tenant {name}"), player_id: player, most: None });
+            Caller::Tenant(tenant) => {
+                tenant.may(Right::SessionsWrite)?;
+                let address = format!("tenant {}", tenant.tenant);
+                return Ok(Asker { address, player_id: player, most: None });
             }
             Caller::Nobody | Caller::Session(_) | Caller::Player(_) if player.is_some() => {
                 return Err(
@@ -86,10 +91,11 @@ impl Plane {
         let (token, hash) = new_session_token().map_err(no_randomness)?;
         let created_at = now();
         let tenant = self.owner_of(&package).await.map_err(broken)?;
-        if matches!(caller, Caller::Tenant(name) if *name != tenant) {
+        if matches!(caller, Caller::Tenant(own) if own.tenant != tenant) {
             return Err(ProblemKind::AppUnknown.because(format!("You offer no app called `{}`.", request.app)));
         }
-        if let (Some(player), Caller::Operator | Caller::Tenant(_)) = (asker.player_id, caller)
+        let most = self.most_of(&tenant, asker.most).await?;
+        if let (Some(player), Caller::Operator(_) | Caller::Tenant(_)) = (asker.player_id, caller)
             && self.store.player(player).await.map_err(broken)?.is_none()
         {
             return Err(ProblemKind::PlayerUnknown.because("No player has this id, or he was erased."));
@@ -125,7 +131,7 @@ impl Plane {
         let saves = (saves.are_kept() && record.player_id.is_some())
             .then_some(SaveRule { may_branch: saves.concurrent == ConcurrentSaves::Branch, chosen: request.save });
         self.observer.asked(&record, trace);
-        if let Err(problem) = self.request(&record, asker.most, saves).await {
+        if let Err(problem) = self.request(&record, most, saves).await {
             self.observer.forget(record.id);
             return Err(problem);
         }
@@ -140,6 +146,22 @@ impl Plane {
             link: format!("/v1/sessions/{session}/link"),
             whep: format!("/v1/sessions/{session}/whep"),
         })
+    }
+
+    /// How many sessions a player may have by the rules of the app's tenant; a problem when its apps are not started.
+    async fn most_of(&self, tenant: &str, most: Option<u32>) -> Result<Option<u32>, Problem> {
+        if tenant == OPERATOR_TENANT {
+            return Ok(most);
+        }
+        let Some(tenant) = self.store.tenant(tenant).await.map_err(broken)? else { return Ok(most) };
+        if tenant.state != TenantState::Active {
+            let mut problem = ProblemKind::TenantSuspended.because("The game is not offered at the moment.");
+            "Ask whoever offers it.".clone_into(&mut problem.remedy);
+            return Err(problem);
+        }
+        let of_tenant = tenant.settings.limits.sessions_per_player;
+        // Whom the tenant launches is its own to bound.
+        Ok(most.map(|most| of_tenant.map_or(most, |own| own.min(most))))
     }
 
     /// Notes that a session wants a place.
@@ -220,13 +242,29 @@ impl Plane {
     /// The newest sessions.
     pub(crate) async fn list_sessions(&self, caller: &Caller) -> Result<SessionList, Problem> {
         let tenant = match caller {
-            Caller::Tenant(name) => Some(name.as_str()),
-            Caller::Nobody | Caller::Operator | Caller::Session(_) | Caller::Player(_) => {
+            Caller::Tenant(own) => {
+                own.may(Right::SessionsRead)?;
+                Some(own.tenant.as_str())
+            }
+            Caller::Nobody | Caller::Operator(_) | Caller::Session(_) | Caller::Player(_) => {
                 operator(caller).map(|()| None)?
             }
         };
         let records = self.store.newest_sessions(tenant).await.map_err(broken)?;
         Ok(SessionList { sessions: records.iter().map(SessionRecord::view).collect() })
+    }
+
+    /// Ends the session of this id, for its player or the operator. Asking again changes nothing.
+    pub(crate) async fn end_session_by(&self, caller: Caller, id: &str) -> Result<Session, Problem> {
+        let by = caller.clone();
+        let record = self.session_for(caller, id).await?;
+        if !by.is_operator() {
+            return self.end_session(&record, EndReason::PlayerLeft).await;
+        }
+        let ended = self.end_session(&record, EndReason::EndedByOperator).await?;
+        let tenant = Some(record.tenant).filter(|tenant| tenant != OPERATOR_TENANT);
+        self.record(&by, tenant, "session.end", record.id, Some(json!({"state": record.state.name()})), None).await;
+        Ok(ended)
     }
 
     /// Ends a session. Asking again changes nothing.

@@ -15,8 +15,11 @@ use api::rest::{PlayerToken, SessionToken};
 /// What a player's token begins with.
 const PLAYER_PREFIX: &str = "kpl";
 
-/// What a tenant's token begins with.
+/// What the secrets of a tenant's keys begin with.
 const TENANT_PREFIX: &str = "ktn";
+
+/// What the secrets of the operator's keys begin with.
+const OPERATOR_PREFIX: &str = "kop";
 
 /// Longest text that is looked at. A token has 68 characters.
 const MAX_TEXT: usize = 128;
@@ -88,14 +91,14 @@ pub(crate) fn is_of_player(text: &str) -> bool {
     begins_with(PLAYER_PREFIX, text)
 }
 
-/// A new tenant's token and its hash.
-pub(crate) fn new_tenant_token() -> Result<(String, TokenHash), NoRandomness> {
-    token(TENANT_PREFIX)
+/// A new key's secret and its hash.
+pub(crate) fn new_key_secret(is_of_tenant: bool) -> Result<(String, TokenHash), NoRandomness> {
+    token(if is_of_tenant { TENANT_PREFIX } else { OPERATOR_PREFIX })
 }
 
-/// True for a text that could only be a tenant's token.
-pub(crate) fn is_of_tenant(text: &str) -> bool {
-    begins_with(TENANT_PREFIX, text)
+/// True for a text that could only be the secret of a key.
+pub(crate) fn is_of_key(text: &str) -> bool {
+    begins_with(TENANT_PREFIX, text) || begins_with(OPERATOR_PREFIX, text)
 }
 
 /// Reads the key of all saves, or makes one at the first start, readable by its owner alone.

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use api::access::Right;
 use api::content::{CreatedUpload, MAX_PARCEL_BYTES, ParcelTaken, Release, STABLE, UploadEnd};
 use api::id::{ContentId, UploadId};
 use api::manifest::{AppName, MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, PackagePath, Placeholder};
 use api::problem::{Problem, ProblemKind};
 use content::transfer::{FinishError, Known, OutlineError, ReceiveError, Upload};
 use content::{EntryKind, ObjectName, PackId, RootId, Store, StoreError, Tree};
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tracing::{error, info};
 use uuid::Uuid;
@@ -118,7 +120,7 @@ impl Plane {
     /// An upload of the caller's.
     async fn open_upload(&self, caller: &Caller, id: &str) -> Result<Arc<Open>, Problem> {
         // First who asks: whether there is such an upload is nobody else's business.
-        let tenant = self.tenant_of(caller)?;
+        let tenant = self.tenant_with(caller, Right::AppsWrite)?;
         let unknown = || ProblemKind::UploadUnknown.because("No upload has this id, or it has ended.");
         let id: UploadId = id.parse().map_err(|_no_id| unknown())?;
         let found = self.uploads.open().get(&id).cloned();
@@ -210,6 +212,7 @@ impl Plane {
             Err(FinishError::Outline(error)) => return Err(ProblemKind::InvalidRequest.because(format!("{error}."))),
             Err(FinishError::Store(error)) => return Err(store_failed(&error)),
         };
+        self.check_room(&open.record.tenant, tree.bytes()).await?;
         let (text, manifest) = self.manifest(&open, &tree).await?;
         let picture = self.package_picture(&open, &tree, &manifest).await?;
         // As packs are: what a collection is about to remove could be just this tree.
@@ -228,9 +231,24 @@ impl Plane {
             ProblemKind::UploadUnknown.because("The upload has ended meanwhile, or the app is another tenant's.")
         })?;
         self.refresh_catalogue().await?;
+        let (target, after) = (format!("{} {}", record.app, record.number), json!({"bytes": bytes, "files": files}));
+        self.record_of_app(caller, &record.app, "release.make", target, None, Some(after)).await;
         info!(app = %record.app, release = record.number, bytes, files, "release made");
         let release = self.view_release(&record).await?;
         Ok(UploadEnd::Released { release })
+    }
+
+    /// May a tenant have so many more bytes of releases?
+    async fn check_room(&self, tenant: &str, more: u64) -> Result<(), Problem> {
+        let Some(tenant) = self.store.tenant(tenant).await.map_err(broken)? else { return Ok(()) };
+        let Some(most) = tenant.settings.limits.releases_mb else { return Ok(()) };
+        let has = self.store.release_bytes(tenant.name.as_str()).await.map_err(broken)?;
+        if has.saturating_add(more) <= most.saturating_mul(1 << 20) {
+            return Ok(());
+        }
+        let [has, more] = [has, more].map(|bytes| bytes.div_ceil(1 << 20));
+        let detail = format!("Your releases have {has} MiB, this one has {more} MiB, and you may have {most} MiB.");
+        Err(ProblemKind::TenantFull.because(detail))
     }
 
     /// Gives an upload up. What arrived is removed later.

@@ -1,5 +1,6 @@
 //! Commands to instances, for the operator and for tenants.
 
+use api::access::Right;
 use api::command::{Command, CommandList, CommandRequest, CommandsPage, MAX_COMMAND_BYTES};
 use api::id::{CommandId, SessionId};
 use api::problem::Problem;
@@ -26,7 +27,7 @@ impl FromRequest<Edge> for CommandIn {
 
     async fn from_request(request: Request, state: &Edge) -> Result<Self, Refusal> {
         let caller = state.plane.caller(bearer(request.headers())?).await?;
-        commander(&caller)?;
+        commander(&caller, Right::Commands)?;
         let JsonIn(request) = JsonIn::<CommandRequest, MAX_COMMAND_BYTES>::from_request(request, state).await?;
         Ok(Self { caller, request })
     }
@@ -37,7 +38,7 @@ impl FromRequest<Edge> for CommandIn {
 #[utoipa::path(post, path = "/v1/sessions/{id}/commands", operation_id = "create_command", tag = "commands",
     params(("id" = SessionId, Path, description = "The session's id.")),
     request_body = CommandRequest,
-    security(("tenant_token" = []), ("operator_token" = [])),
+    security(("tenant_key" = ["commands"]), ("operator_token" = [])),
     responses(
         (status = 202, description = "The command. It ends by itself, whatever happens.", body = Command,
             headers(("location" = String, description = "Path of the command."))),
@@ -56,7 +57,7 @@ pub(super) async fn create(
 /// The commands of a session, newest first.
 #[utoipa::path(get, path = "/v1/sessions/{id}/commands", operation_id = "session_commands", tag = "commands",
     params(("id" = SessionId, Path, description = "The session's id."), CommandsPage),
-    security(("tenant_token" = []), ("operator_token" = [])),
+    security(("tenant_key" = ["commands"]), ("operator_token" = [])),
     responses(
         (status = 200, description = "A page of them.", body = CommandList),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -73,7 +74,7 @@ pub(super) async fn of_session(
 /// All commands, newest first: who had what done, when, and what became of it. A tenant sees those of its own sessions.
 #[utoipa::path(get, path = "/v1/commands", operation_id = "commands", tag = "commands",
     params(CommandsPage),
-    security(("tenant_token" = []), ("operator_token" = [])),
+    security(("tenant_key" = ["commands"]), ("operator_token" = [])),
     responses(
         (status = 200, description = "A page of them.", body = CommandList),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -89,7 +90,7 @@ pub(super) async fn list(
 /// One command.
 #[utoipa::path(get, path = "/v1/commands/{command}", operation_id = "command", tag = "commands",
     params(("command" = CommandId, Path, description = "The command's id.")),
-    security(("tenant_token" = []), ("operator_token" = [])),
+    security(("tenant_key" = ["commands"]), ("operator_token" = [])),
     responses(
         (status = 200, description = "The command as it is now.", body = Command),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -105,7 +106,7 @@ pub(super) async fn one(
 /// What a command brought: text of `exec` and `logs`, as the programs wrote it, or the picture of `screenshot`.
 #[utoipa::path(get, path = "/v1/commands/{command}/output", operation_id = "command_output", tag = "commands",
     params(("command" = CommandId, Path, description = "The command's id.")),
-    security(("tenant_token" = []), ("operator_token" = [])),
+    security(("tenant_key" = ["commands"]), ("operator_token" = [])),
     responses(
         (status = 200, description = "The bytes.", content(
             (String = "text/plain"),

@@ -1,8 +1,8 @@
-//! Tenants, uploads, releases, channels, copies on sites.
+//! Uploads, releases, channels, copies on sites.
 
 use api::content::{
-    ChannelList, CreateTenant, CreatedTenant, CreatedUpload, MAX_OUTLINE_BYTES, MAX_PARCEL_BYTES, ParcelTaken,
-    ReleaseList, Replica, SetChannel, SetReplica, UploadEnd,
+    ChannelList, CreatedUpload, MAX_OUTLINE_BYTES, MAX_PARCEL_BYTES, ParcelTaken, ReleaseList, Replica, SetChannel,
+    SetReplica, UploadEnd,
 };
 use api::id::UploadId;
 use api::manifest::AppName;
@@ -22,27 +22,10 @@ use crate::app::access::Caller;
 /// Bytes of a list of numbers of chunks: 1024 of them.
 const MAX_NUMBERS_BYTES: usize = 4096;
 
-/// Makes a tenant. The answer holds the tenant's token, once.
-#[utoipa::path(post, path = "/v1/tenants", operation_id = "create_tenant", tag = "content",
-    request_body = CreateTenant,
-    security(("operator_token" = [])),
-    responses(
-        (status = 201, description = "The tenant, with its token.", body = CreatedTenant),
-        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
-    ))]
-pub(super) async fn create_tenant(
-    State(edge): State<Edge>,
-    caller: Caller,
-    JsonIn(request): JsonIn<CreateTenant>,
-) -> Result<Response<Body>, Refusal> {
-    let created = edge.plane.create_tenant(&caller, request).await?;
-    Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], JsonOut(created)).into_response())
-}
-
 /// Begins an upload of an app's next release.
 #[utoipa::path(post, path = "/v1/apps/{app}/uploads", operation_id = "create_upload", tag = "content",
     params(("app" = AppName, Path, description = "The app's name.")),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 201, description = "The upload.", body = CreatedUpload),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -63,7 +46,7 @@ fn octets(bytes: Vec<u8>) -> Response<Body> {
 /// The first 8 bytes of the name of each chunk that need not be sent.
 #[utoipa::path(get, path = "/v1/uploads/{upload}/known", operation_id = "upload_known", tag = "content",
     params(("upload" = UploadId, Path, description = "The upload's id.")),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 200, description = "8 bytes a chunk.", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -80,7 +63,7 @@ pub(super) async fn known(
 #[utoipa::path(post, path = "/v1/uploads/{upload}/signatures", operation_id = "upload_signatures", tag = "content",
     params(("upload" = UploadId, Path, description = "The upload's id.")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 200, description = "Signatures.", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -98,7 +81,7 @@ pub(super) async fn signatures(
 #[utoipa::path(post, path = "/v1/uploads/{upload}/parcels", operation_id = "upload_parcel", tag = "content",
     params(("upload" = UploadId, Path, description = "The upload's id.")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 200, description = "It was taken.", body = ParcelTaken),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -125,7 +108,7 @@ pub(super) struct Finish {
 #[utoipa::path(post, path = "/v1/uploads/{upload}/finish", operation_id = "finish_upload", tag = "content",
     params(("upload" = UploadId, Path, description = "The upload's id."), Finish),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 200, description = "What became of it.", body = UploadEnd),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -143,7 +126,7 @@ pub(super) async fn finish(
 /// Gives an upload up.
 #[utoipa::path(delete, path = "/v1/uploads/{upload}", operation_id = "abandon_upload", tag = "content",
     params(("upload" = UploadId, Path, description = "The upload's id.")),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 204, description = "It is given up."),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -160,7 +143,7 @@ pub(super) async fn abandon(
 /// An app's releases.
 #[utoipa::path(get, path = "/v1/apps/{app}/releases", operation_id = "releases", tag = "content",
     params(("app" = AppName, Path, description = "The app's name.")),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_read"])),
     responses(
         (status = 200, description = "The releases.", body = ReleaseList),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -179,7 +162,7 @@ pub(super) async fn releases(
         ("app" = AppName, Path, description = "The app's name."),
         ("release" = u32, Path, description = "The release's number."),
     ),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 204, description = "It is removed; the store forgets what nothing else needs within two days."),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -196,7 +179,7 @@ pub(super) async fn remove_release(
 /// An app's channels.
 #[utoipa::path(get, path = "/v1/apps/{app}/channels", operation_id = "channels", tag = "content",
     params(("app" = AppName, Path, description = "The app's name.")),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_read"])),
     responses(
         (status = 200, description = "The channels.", body = ChannelList),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -216,7 +199,7 @@ pub(super) async fn channels(
         ("channel" = String, Path, description = "The channel's name."),
     ),
     request_body = SetChannel,
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 200, description = "The channels.", body = ChannelList),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -236,7 +219,7 @@ pub(super) async fn promote(
         ("app" = AppName, Path, description = "The app's name."),
         ("channel" = String, Path, description = "The channel's name."),
     ),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 200, description = "The channels.", body = ChannelList),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -256,7 +239,7 @@ pub(super) async fn roll_back(
         ("release" = u32, Path, description = "The release's number."),
         ("site" = String, Path, description = "The site's name: `local`."),
     ),
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_read"])),
     responses(
         (status = 200, description = "The copy.", body = Replica),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -277,7 +260,7 @@ pub(super) async fn replica(
         ("site" = String, Path, description = "The site's name: `local`."),
     ),
     request_body = SetReplica,
-    security(("operator_token" = []), ("tenant_token" = [])),
+    security(("operator_token" = []), ("tenant_key" = ["apps_write"])),
     responses(
         (status = 200, description = "The copy.", body = Replica),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),

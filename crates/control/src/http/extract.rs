@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::access::Right;
 use api::problem::{Problem, ProblemKind};
 use api::rest::{MAX_JSON_BYTES, MAX_SDP_BYTES};
 use axum::body::Body;
@@ -89,7 +90,7 @@ impl<const MOST: usize> FromRequest<Edge> for BytesIn<MOST> {
 
     async fn from_request(request: Request, state: &Edge) -> Result<Self, Refusal> {
         let caller = state.plane.caller(bearer(request.headers())?).await?;
-        state.plane.tenant_of(&caller)?;
+        state.plane.tenant_with(&caller, Right::AppsWrite)?;
         expect_type(request.headers(), "application/octet-stream")?;
         read_within(request.into_body(), MOST, BYTES_LIMIT).await.map(Self)
     }

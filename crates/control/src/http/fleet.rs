@@ -1,8 +1,6 @@
 //! The fleet, for the operator.
 
-use api::fleet::{
-    CreateJoinToken, CreatedJoinToken, DemandList, ForgottenDemands, Node, NodeList, Placement, SetDuty, TenantGrant,
-};
+use api::fleet::{CreateJoinToken, CreatedJoinToken, DemandList, ForgottenDemands, Node, NodeList, Placement, SetDuty};
 use api::id::{NodeId, SessionId};
 use api::problem::Problem;
 use api::rest::Session;
@@ -89,24 +87,6 @@ pub(super) async fn set_duty(
     JsonIn(request): JsonIn<SetDuty>,
 ) -> Result<JsonOut<Node>, Refusal> {
     Ok(JsonOut(edge.plane.set_duty(&caller, &id, request.duty).await?))
-}
-
-/// Sets what a tenant may use at once, on all sites together. Sessions that it has already go on.
-#[utoipa::path(put, path = "/v1/tenants/{tenant}/grant", operation_id = "set_grant", tag = "fleet",
-    params(("tenant" = String, Path, description = "The tenant's name.")),
-    request_body = TenantGrant,
-    security(("operator_token" = [])),
-    responses(
-        (status = 200, description = "What it may use from now on.", body = TenantGrant),
-        (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
-    ))]
-pub(super) async fn set_grant(
-    State(edge): State<Edge>,
-    caller: Caller,
-    Params(tenant): Params<String>,
-    JsonIn(request): JsonIn<TenantGrant>,
-) -> Result<JsonOut<TenantGrant>, Refusal> {
-    Ok(JsonOut(edge.plane.set_grant(&caller, &tenant, request).await?))
 }
 
 /// Where a session is, or how its wait stands, and what each site said.

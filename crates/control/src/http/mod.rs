@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: decisions; those are `app/`'s.
 
+mod access;
 mod apps;
 mod commands;
 mod content;
@@ -18,6 +19,7 @@ mod saves;
 pub(crate) mod server;
 mod service;
 mod sessions;
+mod tenants;
 mod web;
 mod whep;
 
@@ -68,7 +70,6 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(fleet::forget_demands))
         .routes(routes!(fleet::create_join_token))
         .routes(routes!(fleet::set_duty))
-        .routes(routes!(fleet::set_grant))
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::resize, pools::remove))
         .routes(routes!(players::create))
@@ -84,7 +85,14 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(saves::restore))
         .routes(routes!(saves::archive))
         .routes(routes!(saves::bring))
-        .routes(routes!(content::create_tenant))
+        .routes(routes!(tenants::list, tenants::create))
+        .routes(routes!(tenants::one, tenants::configure))
+        .routes(routes!(tenants::set_state))
+        .routes(routes!(tenants::set_grant))
+        .routes(routes!(access::bearer))
+        .routes(routes!(access::list, access::create))
+        .routes(routes!(access::revoke))
+        .routes(routes!(access::audit))
         .routes(routes!(content::create_upload))
         .routes(routes!(content::known))
         .routes(routes!(content::signatures))

@@ -18,6 +18,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
     ),
     tags(
         (name = "apps", description = "What can be played."),
+        (name = "tenants", description = "Customers of the operator."),
+        (name = "access", description = "Keys, and who changed what."),
         (name = "content", description = "Uploads, releases, channels, copies on sites."),
         (name = "saves", description = "Players' saves."),
         (name = "sessions", description = "Plays."),
@@ -44,9 +46,15 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     );
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("session_token", bearer("Of one session; creating it returns the token."));
-    components.add_security_scheme("tenant_token", bearer("Of one tenant; creating it returns the token."));
+    components.add_security_scheme(
+        "tenant_key",
+        bearer(
+            "Of one tenant. What stands beside it is the right that it has to have: GET /v1/bearer says which it has.",
+        ),
+    );
     components.add_security_scheme("player_token", bearer("Of one player; creating him returns the token."));
-    components.add_security_scheme("operator_token", bearer("Of the operator; in the data directory."));
+    components
+        .add_security_scheme("operator_token", bearer("The operator's own, in the data directory, or a key of his."));
     components.add_security_scheme("link_token", SecurityScheme::ApiKey(ApiKey::Header(link)));
     document
 }

@@ -119,8 +119,7 @@ pub(super) async fn erase(
     caller: Caller,
     Params(id): Params<String>,
 ) -> Result<StatusCode, Refusal> {
-    let player = edge.plane.player_for_operator(&caller, &id).await?;
-    edge.plane.erase_player(player.id).await?;
+    edge.plane.erase_player_for_operator(&caller, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,7 +3,6 @@
 use api::id::SessionId;
 use api::problem::Problem;
 use api::rest::{CreateSession, CreatedSession, Session, SessionList, SessionStatistics};
-use api::session::EndReason;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -25,7 +24,7 @@ pub(super) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent
 #[utoipa::path(post, path = "/v1/sessions", operation_id = "create_session", tag = "sessions",
     request_body = CreateSession,
     params(("traceparent" = Option<String>, Header, description = "The trace that the play belongs to (W3C Trace Context).")),
-    security((), ("player_token" = []), ("tenant_token" = []), ("operator_token" = [])),
+    security((), ("player_token" = []), ("tenant_key" = ["sessions_write"]), ("operator_token" = [])),
     responses(
         (status = 201, description = "The session, with its token.", body = CreatedSession,
             headers(("location" = String, description = "Path of the session."))),
@@ -49,7 +48,7 @@ pub(super) async fn create(
 
 /// The newest sessions: all for the operator, those of its own apps for a tenant.
 #[utoipa::path(get, path = "/v1/sessions", operation_id = "list_sessions", tag = "sessions",
-    security(("tenant_token" = []), ("operator_token" = [])),
+    security(("tenant_key" = ["sessions_read"]), ("operator_token" = [])),
     responses(
         (status = 200, description = "The sessions.", body = SessionList),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -61,7 +60,7 @@ pub(super) async fn list(State(edge): State<Edge>, caller: Caller) -> Result<Jso
 /// One session.
 #[utoipa::path(get, path = "/v1/sessions/{id}", operation_id = "session", tag = "sessions",
     params(("id" = SessionId, Path, description = "The session's id.")),
-    security(("session_token" = []), ("tenant_token" = []), ("operator_token" = [])),
+    security(("session_token" = []), ("tenant_key" = ["sessions_read"]), ("operator_token" = [])),
     responses(
         (status = 200, description = "The session.", body = Session),
         (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
@@ -87,12 +86,7 @@ pub(super) async fn end(
     caller: Caller,
     Params(id): Params<String>,
 ) -> Result<JsonOut<Session>, Refusal> {
-    let reason = match caller {
-        Caller::Operator => EndReason::EndedByOperator,
-        Caller::Nobody | Caller::Session(_) | Caller::Player(_) | Caller::Tenant(_) => EndReason::PlayerLeft,
-    };
-    let record = edge.plane.session_for(caller, &id).await?;
-    Ok(JsonOut(edge.plane.end_session(&record, reason).await?))
+    Ok(JsonOut(edge.plane.end_session_by(caller, &id).await?))
 }
 
 /// How the stream of a session is doing.

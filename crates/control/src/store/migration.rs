@@ -1,5 +1,6 @@
 //! The schema, one step a migration. A step that was released is never changed.
 
+mod access;
 mod command;
 mod content;
 mod demand;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(leadership::CreateLeadership),
             Box::new(demand::CreateDemand),
             Box::new(pool::CreatePool),
+            Box::new(access::CreateAccess),
         ]
     }
 }

@@ -4,6 +4,7 @@
 //! it; nobody writes a row that he has not just read. What a transaction may rely on stands in `connection.rs`; a write
 //! outside of one says why a single statement is enough. Several processes may work on one PostgreSQL database.
 
+mod audit;
 mod calls;
 mod channel;
 mod claim;
@@ -12,6 +13,7 @@ mod connection;
 mod demand;
 mod entity;
 mod keeping;
+mod key;
 mod leadership;
 mod live;
 mod migration;
@@ -34,12 +36,14 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 
+pub(crate) use self::audit::{AuditOf, AuditRecord};
 pub(crate) use self::calls::Calls;
 pub(crate) use self::channel::ChannelRecord;
 pub(crate) use self::claim::{Claimed, Usage};
 pub(crate) use self::command::{CommandRecord, CommandsOf, MostCommands};
 use self::connection::{Connection, Transaction};
 pub(crate) use self::keeping::LiveContent;
+pub(crate) use self::key::{KeyAdded, KeyRecord};
 pub(crate) use self::leadership::Leader;
 use self::live::Live;
 pub(crate) use self::node::{JoinPlace, NodeRecord};

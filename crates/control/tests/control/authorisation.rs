@@ -13,7 +13,7 @@ const UNCOVERED: &str = include_str!("uncovered.txt");
 
 /// Security schemes that an operation names; `Nobody` for `{}` and for none at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Right {
+pub(crate) enum Right {
     Nobody,
     Session,
     Player,
@@ -21,14 +21,26 @@ enum Right {
     Operator,
 }
 
-struct Operation {
-    method: String,
-    path: String,
-    rights: BTreeSet<Right>,
+pub(crate) struct Operation {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) rights: BTreeSet<Right>,
+    /// What a tenant's key has to have.
+    pub(crate) needed: Vec<api::access::Right>,
     body: Option<(&'static str, &'static str)>,
 }
 
-fn operations() -> Vec<Operation> {
+impl Operation {
+    pub(crate) async fn call(&self, client: &Client, path: &str) -> Reply {
+        let (client, body) = match self.body {
+            Some((media_type, body)) => (client.with("content-type", media_type), body),
+            None => (client.clone(), ""),
+        };
+        client.send(&self.method, path, body).await
+    }
+}
+
+pub(crate) fn operations() -> Vec<Operation> {
     let document: Value = serde_json::from_str(&control::openapi_json()).unwrap();
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -39,7 +51,7 @@ fn operations() -> Vec<Operation> {
                 .map(|name| match name.as_str() {
                     "session_token" | "link_token" => Right::Session,
                     "player_token" => Right::Player,
-                    "tenant_token" => Right::Tenant,
+                    "tenant_key" => Right::Tenant,
                     "operator_token" => Right::Operator,
                     other => panic!("{method} {path}: this test does not know the scheme {other}"),
                 })
@@ -53,6 +65,9 @@ fn operations() -> Vec<Operation> {
                     let body = match path.as_str() {
                         "/v1/sessions/{id}/commands" => r#"{"action": "screenshot"}"#,
                         "/v1/tenants" => r#"{"name": "house"}"#,
+                        "/v1/tenants/{tenant}" => r#"{"title": "House"}"#,
+                        "/v1/tenants/{tenant}/state" => r#"{"state": "active"}"#,
+                        "/v1/keys" => r#"{"name": "builds", "role": "developer"}"#,
                         "/v1/tenants/{tenant}/grant" => r#"{"guarantee": 1}"#,
                         "/v1/pools" => r#"{"app": "pong", "site": "local", "size": 1}"#,
                         "/v1/pools/{id}" => r#"{"size": 1}"#,
@@ -69,7 +84,9 @@ fn operations() -> Vec<Operation> {
                 "application/x-tar" => ("application/x-tar", "nothing good"),
                 other => panic!("{method} {path}: this test does not know the media type {other}"),
             });
-            operations.push(Operation { method: method.to_uppercase(), path: path.clone(), rights, body });
+            let scopes = security.iter().filter_map(|one| one["tenant_key"].as_array()).flatten();
+            let needed = scopes.map(|scope| scope.as_str().unwrap().parse().unwrap()).collect();
+            operations.push(Operation { method: method.to_uppercase(), path: path.clone(), rights, needed, body });
         }
     }
     operations
@@ -81,12 +98,8 @@ async fn call(client: &Client, operation: &Operation, id: &str) -> Reply {
     let path = operation.path.replace("{app}", app).replace("{id}", id).replace("{peer}", "none");
     let path = path.replace("{upload}", "upl_none").replace("{channel}", "beta").replace("{release}", "1");
     let path = path.replace("{site}", "local").replace("{save}", "sav_none").replace("{tenant}", "house");
-    let path = path.replace("{command}", "cmd_none");
-    let (client, body) = match operation.body {
-        Some((media_type, body)) => (client.with("content-type", media_type), body),
-        None => (client.clone(), ""),
-    };
-    client.send(&operation.method, &path, body).await
+    let path = path.replace("{command}", "cmd_none").replace("{key}", "key_none");
+    operation.call(client, &path).await
 }
 
 /// The word of the refusal for want of rights, or "" when the caller got past that.
@@ -115,7 +128,7 @@ async fn every_operation_is_open_to_whom_the_document_says_and_to_nobody_else() 
     let operator = plane.operator_token();
     let tenant = plane.create_tenant("studio").await;
     let operations = operations();
-    assert!(operations.len() >= 45, "the document is not whole");
+    assert!(operations.len() >= 54, "the document is not whole");
     for operation in &operations {
         // Each has a session of its own: one of them ends it.
         let (id, token) = plane.create_ready().await;
@@ -193,6 +206,9 @@ fn no_operation_is_uncovered() {
         "/v1/commands",
         "/v1/commands/{command}",
         "/v1/commands/{command}/output",
+        "/v1/keys/{key}",
+        "/v1/audit",
+        "/v1/tenants/{tenant}/state",
         "/v1/players",
         "/v1/players/me",
         "/v1/players/me/plays",

@@ -107,6 +107,12 @@ async fn push_with(client: &Client, app: &str, dir: &Path, parcels: usize) -> (R
     (pushed, progress.sent_bytes.load(Ordering::Relaxed))
 }
 
+/// The release, or why there is none.
+pub(crate) async fn try_release(client: &Client, app: &str, dir: &Path) -> Result<Value, String> {
+    let (pushed, _) = push_with(client, app, dir, usize::MAX).await;
+    pushed.map(|pushed| serde_json::from_str(&pushed.answer).unwrap()).map_err(|error| format!("{error:?}"))
+}
+
 pub(crate) async fn release(client: &Client, app: &str, dir: &Path) -> Value {
     serde_json::from_str(&push_with(client, app, dir, usize::MAX).await.0.unwrap().answer).unwrap()
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what goes wrong in a test's support fails the test")]
 
+mod access;
 mod authorisation;
 mod backup;
 mod bodies;
@@ -20,5 +21,6 @@ mod queue;
 mod restart;
 mod saves;
 mod stale;
+mod strangers;
 mod support;
 mod web;

@@ -1,6 +1,8 @@
 //! The tables as SeaORM sees them.
 
+pub(super) mod api_key;
 pub(super) mod app;
+pub(super) mod audit;
 pub(super) mod channel_change;
 pub(super) mod command;
 pub(super) mod command_output;

@@ -9,8 +9,15 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,
-    pub token_hash: Vec<u8>,
     pub created_at: i64,
+    pub state: String,
+    pub title: String,
+    pub time_zone: String,
+    pub currency: String,
+    pub colour: Option<String>,
+    /// Limits; null: as much as the installation allows.
+    pub sessions_per_player: Option<i64>,
+    pub releases_mb: Option<i64>,
     /// What it may use at once; all four are null until something is set: then there is no bound.
     pub guarantee: Option<i64>,
     pub borrow: Option<i64>,
