@@ -9,4 +9,5 @@ pub mod id;
 pub mod money;
 pub mod period;
 pub mod plan;
+pub mod rating;
 pub mod usage;
