@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{OrderId, PlanName, TenantName};
 use crate::money::{Exact, Money, MoneyError};
-use crate::period::{Cadence, Period, PeriodError, Schedule, Zone};
+use crate::period::{Period, PeriodError, Schedule, Zone};
 use crate::plan::{Metered, PriceVersion, Term, Terms};
 
 /// The end of what has no end: the last moment that RFC 3339 can write.
@@ -224,20 +224,12 @@ impl Segment<'_> {
     }
 }
 
-/// The schedule of a term that is periodic; `None` for the others.
-pub(crate) fn schedule(zone: &Zone, term: Term, anchor: UtcTime) -> Option<Result<Schedule, PeriodError>> {
-    let cadence: Cadence = match term {
-        Term::Periodic { every } => every,
-        Term::Open | Term::Days { .. } | Term::Permanent => return None,
-    };
-    Some(Schedule::anchored(zone, cadence, anchor))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::period::Cadence;
     use crate::plan::tests::by_the_hour;
 
     fn at(text: &str) -> UtcTime {

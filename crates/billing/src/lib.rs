@@ -5,9 +5,14 @@
 //! Deliberately absent: databases, networks, clocks, random numbers, floating point, payment providers, tax law.
 
 pub mod contract;
+pub mod cost;
 pub mod id;
+pub mod invoice;
+pub mod ledger;
 pub mod money;
+pub mod order;
 pub mod period;
 pub mod plan;
+pub mod prepaid;
 pub mod rating;
 pub mod usage;
