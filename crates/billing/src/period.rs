@@ -267,7 +267,13 @@ mod tests {
             Cadence::Month,
             "2024-01-31T12:00:00Z",
             -1,
-            &["2023-12-31 12:00:00", "2024-01-31 12:00:00", "2024-02-29 12:00:00", "2024-03-31 12:00:00", "2024-04-30 12:00:00"],
+            &[
+                "2023-12-31 12:00:00",
+                "2024-01-31 12:00:00",
+                "2024-02-29 12:00:00",
+                "2024-03-31 12:00:00",
+                "2024-04-30 12:00:00",
+            ],
         );
         check(
             "Europe/Berlin",
@@ -279,8 +285,20 @@ mod tests {
         );
         check("UTC", Cadence::Year, "2024-02-29T00:00:00Z", 0, &["2024-02-29 00:00:00", "2025-02-28 00:00:00"]);
         check("UTC", Cadence::Year, "2024-02-29T00:00:00Z", 4, &["2028-02-29 00:00:00"]);
-        check("UTC", Cadence::Quarter, "2023-11-30T00:00:00Z", 0, &["2023-11-30 00:00:00", "2024-02-29 00:00:00", "2024-05-30 00:00:00"]);
-        check("America/New_York", Cadence::Week, "2026-03-05T17:00:00Z", 0, &["2026-03-05 12:00:00", "2026-03-12 12:00:00"]);
+        check(
+            "UTC",
+            Cadence::Quarter,
+            "2023-11-30T00:00:00Z",
+            0,
+            &["2023-11-30 00:00:00", "2024-02-29 00:00:00", "2024-05-30 00:00:00"],
+        );
+        check(
+            "America/New_York",
+            Cadence::Week,
+            "2026-03-05T17:00:00Z",
+            0,
+            &["2026-03-05 12:00:00", "2026-03-12 12:00:00"],
+        );
     }
 
     #[test]
@@ -319,7 +337,9 @@ mod tests {
 
     #[test]
     fn zones_are_those_of_the_database() {
-        for (name, is_good) in [("Europe/Berlin", true), ("UTC", true), ("Asia/Kolkata", true), ("Mars/Base", false), ("", false)] {
+        for (name, is_good) in
+            [("Europe/Berlin", true), ("UTC", true), ("Asia/Kolkata", true), ("Mars/Base", false), ("", false)]
+        {
             let zone = Zone::named(name);
             assert_eq!(zone.is_ok(), is_good, "{name}");
             if let Ok(zone) = zone {

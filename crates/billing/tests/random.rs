@@ -1,6 +1,8 @@
 //! Whatever sessions do, whatever crashes, and however facts come: billed intervals are disjoint, inside their life and those that happened; lines,
 //! invoices and the ledger add up; and what was posted over many rounds is what a single rating of all facts says.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers")]
+
 use std::collections::BTreeMap;
 
 use api::clock::UtcTime;

@@ -138,16 +138,7 @@ impl Invoice {
             lines.push(CreditLine { position, refers_to, amount, why: why.clone() });
         }
         let tax = self.tax_rate.on(before.plus(net)?)?.minus(self.tax_rate.on(before)?)?;
-        Ok(CreditNote {
-            number,
-            invoice: self.number.clone(),
-            issued,
-            lines,
-            net,
-            tax,
-            gross: net.plus(tax)?,
-            prepaid,
-        })
+        Ok(CreditNote { number, invoice: self.number.clone(), issued, lines, net, tax, gross: net.plus(tax)?, prepaid })
     }
 }
 

@@ -74,7 +74,8 @@ impl Invoice {
     /// One row for each interval behind each line. `apps` says which app a session played.
     #[must_use]
     pub fn intervals_csv(&self, apps: &BTreeMap<SessionId, AppName>) -> String {
-        let mut out = String::from("invoice,position,order,item,session,app,interval,from,to,seconds,extra_seconds\r\n");
+        let mut out =
+            String::from("invoice,position,order,item,session,app,interval,from,to,seconds,extra_seconds\r\n");
         for line in &self.lines {
             let change = &line.billable.posted.change;
             for one in &change.evidence {

@@ -220,7 +220,9 @@ impl Invoice {
             format!("<tr><td>{name}<td class=\"n\">{}<td class=\"n\">{}", duration(one.ms), one.net)
         };
         let rows: String = self.apps.iter().map(row).collect();
-        format!("<h2>By app</h2><table><thead><tr><th>App<th class=\"n\">Time<th class=\"n\">Net</thead><tbody>{rows}</tbody></table>")
+        format!(
+            "<h2>By app</h2><table><thead><tr><th>App<th class=\"n\">Time<th class=\"n\">Net</thead><tbody>{rows}</tbody></table>"
+        )
     }
 
     /// The intervals behind each line.

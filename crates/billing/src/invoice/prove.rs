@@ -59,7 +59,10 @@ fn compare(booked: Vec<Charge>, charged: Vec<Charge>) -> Result<(), String> {
         };
         if (lines.amount, lines.quantity_ms) != (facts.amount, facts.quantity_ms) {
             let (ours, theirs) = (lines.quantity_ms, facts.quantity_ms);
-            return Err(format!("{name}: lines say {} for {ours} ms, facts {} for {theirs} ms", lines.amount, facts.amount));
+            return Err(format!(
+                "{name}: lines say {} for {ours} ms, facts {} for {theirs} ms",
+                lines.amount, facts.amount
+            ));
         }
         if lines != facts {
             return Err(format!("{name}: lines and facts differ in their intervals or steps"));

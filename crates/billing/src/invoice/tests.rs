@@ -5,8 +5,8 @@ use crate::contract::Contract;
 use crate::ledger::{Ledger, Posting};
 use crate::plan::tests::by_the_hour;
 use crate::plan::{Metered, Rate, Term, Terms, Usage};
-use crate::rating::tests::{HOUR, at, charges, contract, play};
 use crate::rating::Booked;
+use crate::rating::tests::{HOUR, at, charges, contract, play};
 
 const MONTH: i64 = 31 * 24 * HOUR;
 const HOSTILE: &str = "</td><script>alert(\"1\")</script>'=HYPERLINK(\"http://x\")";

@@ -46,9 +46,8 @@ impl Exact {
         let shared = i128::try_from(gcd(self.denominator.unsigned_abs(), other.denominator.unsigned_abs()))
             .map_err(|_too_large| MoneyError::Overflow)?;
         let (left, right) = (other.denominator / shared, self.denominator / shared);
-        let numerator = product(self.numerator, left)?
-            .checked_add(product(other.numerator, right)?)
-            .ok_or(MoneyError::Overflow)?;
+        let numerator =
+            product(self.numerator, left)?.checked_add(product(other.numerator, right)?).ok_or(MoneyError::Overflow)?;
         Exact::new(numerator, product(self.denominator, left)?)
     }
 
@@ -68,8 +67,7 @@ impl Exact {
     /// # Errors
     /// More than 9.2e18 minor units.
     pub fn round(self) -> Result<i64, MoneyError> {
-        let (floor, rest) =
-            (self.numerator.div_euclid(self.denominator), self.numerator.rem_euclid(self.denominator));
+        let (floor, rest) = (self.numerator.div_euclid(self.denominator), self.numerator.rem_euclid(self.denominator));
         let is_up = match rest.cmp(&(self.denominator - rest)) {
             Ordering::Less => false,
             Ordering::Equal => floor.rem_euclid(2) == 1,

@@ -275,7 +275,18 @@ impl Order {
     ) -> Result<Order, OrderError> {
         check_selection(&selection)?;
         let state = OrderState::Draft;
-        Ok(Order { id, tenant, player, zone, selection, next: None, is_ending: false, state, phases: vec![], ends: None })
+        Ok(Order {
+            id,
+            tenant,
+            player,
+            zone,
+            selection,
+            next: None,
+            is_ending: false,
+            state,
+            phases: vec![],
+            ends: None,
+        })
     }
 
     /// Its terms over time: what [`Meter`](crate::rating::Meter) rates by.
@@ -423,7 +434,8 @@ impl Order {
             return Err(self.illegal("upgrade", "it changes within its time, and once a moment"));
         }
         let (old, new) = (self.selection.terms(), selection.terms());
-        if new.term == old.term && selection.terms().fee(selection.units)?.minor < old.fee(self.selection.units)?.minor {
+        if new.term == old.term && selection.terms().fee(selection.units)?.minor < old.fee(self.selection.units)?.minor
+        {
             let remedy = "downgrade to it: that takes effect with the next renewal";
             return Err(OrderError::Selection { fault: "it costs less", remedy });
         }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::period::Cadence;
-use crate::plan::tests::{by_the_hour, geforce_now};
 use crate::plan::Concurrency;
+use crate::plan::tests::{by_the_hour, geforce_now};
 use crate::rating::Meter;
 
 fn at(text: &str) -> UtcTime {
@@ -35,13 +35,17 @@ fn order(selection: Selection) -> Order {
     Order::new(id, "acme".parse().unwrap(), None, Zone::utc(), selection).unwrap()
 }
 
-/// Acts with their days; each with the state after it and what becomes due, or with a part of the reason why not.
-fn check(selection: Selection, steps: &[(&str, Act, Result<(&str, i64), &str>)]) -> Order {
+/// A day and an act; and the state after it with what becomes due, or a part of the reason why not.
+type Step = (&'static str, Act, Result<(&'static str, i64), &'static str>);
+
+fn check(selection: Selection, steps: &[Step]) -> Order {
     let mut order = order(selection);
     for (day, act, expected) in steps {
         let before = order.clone();
         match (order.act(at(day), act), expected) {
-            (Ok(due), Ok((state, minor))) => assert_eq!((order.state.word(), due.minor), (*state, *minor), "{day} {act:?}"),
+            (Ok(due), Ok((state, minor))) => {
+                assert_eq!((order.state.word(), due.minor), (*state, *minor), "{day} {act:?}")
+            }
             (Err(error), Err(part)) => {
                 assert!(error.to_string().contains(part), "{error}");
                 assert_eq!(order, before);
@@ -63,7 +67,7 @@ fn pay(minor: i64) -> Act {
     Act::Pay { amount: eur(minor) }
 }
 
-fn begun(minor: i64) -> [(&'static str, Act, Result<(&'static str, i64), &'static str>); 3] {
+fn begun(minor: i64) -> [Step; 3] {
     [
         ("2026-01-01", submit(), Ok(("pending_payment", minor))),
         ("2026-01-01", pay(minor), Ok(("paid", 0))),
@@ -115,13 +119,14 @@ fn who_does_not_pay_has_nothing() {
 #[test]
 fn changes_cost_their_part() {
     // 31 days: 15 of them at 10, 16 at 20 EUR.
-    let change = |more: &[(&'static str, Act, Result<(&'static str, i64), &'static str>)]| {
+    let change = |more: &[Step]| {
         let steps: Vec<_> = begun(1000).into_iter().chain(more.iter().cloned()).collect();
         check(monthly(1000), &steps)
     };
     let dearer = || Act::Upgrade { selection: monthly(2000) };
     let cheaper = || Act::Downgrade { selection: monthly(500) };
-    let order = change(&[("2026-01-16", dearer(), Ok(("active", 516))), ("2026-01-20", Act::Renew, Ok(("active", 2000)))]);
+    let order =
+        change(&[("2026-01-16", dearer(), Ok(("active", 516))), ("2026-01-20", Act::Renew, Ok(("active", 2000)))]);
     assert_eq!(order.ends, Some(at("2026-03-01")));
     change(&[("2026-01-16", Act::Upgrade { selection: monthly(999) }, Err("it costs less: downgrade"))]);
     let order = change(&[
@@ -150,9 +155,7 @@ fn changes_cost_their_part() {
 
 #[test]
 fn what_is_given_back_is_what_was_left() {
-    let steps = |more: (&'static str, Act, Result<(&'static str, i64), &'static str>)| {
-        begun(1000).into_iter().chain([more]).collect::<Vec<_>>()
-    };
+    let steps = |more: Step| begun(1000).into_iter().chain([more]).collect::<Vec<_>>();
     let unused = || Act::Refund { of: RefundOf::Unused };
     let all = || Act::Refund { of: RefundOf::All };
     check(monthly(1000), &steps(("2026-01-16", unused(), Ok(("refunded", -516)))));
@@ -215,7 +218,8 @@ fn act() -> impl Strategy<Value = Act> {
         Just(Act::Activate),
         Just(Act::Renew),
         (1..9_i64).prop_map(|fee| Act::Upgrade { selection: monthly(fee * 333) }),
-        (1..9_i64).prop_map(|fee| Act::Upgrade { selection: with_term(Term::Periodic { every: Cadence::Week }, fee * 333) }),
+        (1..9_i64)
+            .prop_map(|fee| Act::Upgrade { selection: with_term(Term::Periodic { every: Cadence::Week }, fee * 333) }),
         (1..9_i64).prop_map(|fee| Act::Downgrade { selection: monthly(fee * 333) }),
         (1..9_i64).prop_map(|fee| Act::Downgrade { selection: with_term(Term::Periodic { every: Cadence::Day }, fee) }),
         Just(Act::Cancel),

@@ -21,19 +21,16 @@ pub enum TermsError {
         remedy: &'static str,
     },
     /// A tier ends where it begins, or before.
-    #[error("tiers[{index}].up_to_s: does not rise; tiers follow each other, each ends after the one before, and only the last has no end")]
+    #[error(
+        "tiers[{index}].up_to_s: does not rise; tiers follow each other, each ends after the one before, and only the last has no end"
+    )]
     Tier {
         /// Which, from 0.
         index: usize,
     },
 }
 
-fn refuse(
-    is_wrong: bool,
-    field: &'static str,
-    fault: &'static str,
-    remedy: &'static str,
-) -> Result<(), TermsError> {
+fn refuse(is_wrong: bool, field: &'static str, fault: &'static str, remedy: &'static str) -> Result<(), TermsError> {
     if is_wrong { Err(TermsError::Field { field, fault, remedy }) } else { Ok(()) }
 }
 
@@ -71,7 +68,12 @@ impl Terms {
                     refuse(is_wrong, "usage.allowance.beyond.metered.included_s", "is in the allowance", remedy)?;
                     let is_wrong = metered.minimum_s > 0 || metered.step_s > 0;
                     let remedy = "write 0 for both: hours that were bought are counted to the millisecond, and so is what follows";
-                    refuse(is_wrong, "usage.allowance.beyond.metered.minimum_s or step_s", "cannot be had here", remedy)?;
+                    refuse(
+                        is_wrong,
+                        "usage.allowance.beyond.metered.minimum_s or step_s",
+                        "cannot be had here",
+                        remedy,
+                    )?;
                 }
             }
         }

@@ -322,7 +322,10 @@ impl Plan {
             if usize::try_from(version.number) != Ok(index + 1) {
                 return Err(format!("plan {}: version {} stands at place {}", self.name, version.number, index + 1));
             }
-            version.terms.check().map_err(|error| format!("plan {}, version {}: {error}", self.name, version.number))?;
+            version
+                .terms
+                .check()
+                .map_err(|error| format!("plan {}, version {}: {error}", self.name, version.number))?;
         }
         if self.versions.windows(2).any(|pair| pair[0].published > pair[1].published) {
             return Err(format!("plan {}: a version is sold before an earlier one", self.name));

@@ -81,7 +81,10 @@ fn terms_that_make_no_sense_say_what_to_do() {
     };
     let flat = Metered::flat(Rate { minor: 1, seconds: 60 });
     check(|terms| beyond(terms, flat.clone()), "");
-    check(|terms| beyond(terms, Metered { included_s: 1, ..flat.clone() }), "usage.allowance.beyond.metered.included_s");
+    check(
+        |terms| beyond(terms, Metered { included_s: 1, ..flat.clone() }),
+        "usage.allowance.beyond.metered.included_s",
+    );
     check(|terms| beyond(terms, Metered { step_s: 1, ..flat.clone() }), "usage.allowance.beyond.metered.minimum_s or");
 }
 
@@ -143,7 +146,12 @@ pub(crate) fn geforce_now() -> [(&'static str, Terms); 4] {
         queue: queue(1),
         ..free.clone()
     };
-    [("free", free.clone()), ("performance", membership(1099, 6, 1)), ("ultimate", membership(2199, 8, 2)), ("pack", pack)]
+    [
+        ("free", free.clone()),
+        ("performance", membership(1099, 6, 1)),
+        ("ultimate", membership(2199, 8, 2)),
+        ("pack", pack),
+    ]
 }
 
 #[test]

@@ -82,6 +82,5 @@ pub fn lots(contract: &Contract, until: UtcTime) -> Result<Vec<Lot>, RatingError
     Ok(lots)
 }
 
-
 #[cfg(test)]
 mod tests;

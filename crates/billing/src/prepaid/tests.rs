@@ -34,7 +34,6 @@ fn played(number: u128, from: i64, to: i64) -> Use {
 }
 
 /// Lots; what was played; expected (from, to, number of the lot, 0 = none) and, of the given lots, (used, rolled, expired, left).
-#[expect(clippy::type_complexity, reason = "a table of figures")]
 fn check(lots: &[Lot], uses: &[Use], now: i64, pieces: &[(i64, i64, u128)], of_lots: &[(i64, i64, i64, i64)]) {
     let allocation = allocate(lots, uses, at(now));
     allocation.verify_invariants().unwrap();
@@ -84,18 +83,25 @@ fn a_member_plays_a_hundred_hours_and_a_pack() {
     other.order = OrderId::from_uuid(Uuid::from_u128(2));
     lots_of.extend(lots(&other, at(1)).unwrap());
     let hours = |from: i64, to: i64| (from * HOUR, to * HOUR);
-    let uses: Vec<Use> = (0..15).map(|day| {
-        let (from, to) = hours(day * 24, day * 24 + 6);
-        played(u128::try_from(day).unwrap(), from, to)
-    }).collect();
+    let uses: Vec<Use> = (0..15)
+        .map(|day| {
+            let (from, to) = hours(day * 24, day * 24 + 6);
+            played(u128::try_from(day).unwrap(), from, to)
+        })
+        .collect();
     // Ninety hours in the first month: ten roll over, fewer than the cap of fifteen. In the second there are 110, then the pack.
     let mut all = uses.clone();
     for day in 0..20 {
-        all.push(played(100 + u128::try_from(day).unwrap(), month + day * 24 * HOUR, month + day * 24 * HOUR + 6 * HOUR));
+        all.push(played(
+            100 + u128::try_from(day).unwrap(),
+            month + day * 24 * HOUR,
+            month + day * 24 * HOUR + 6 * HOUR,
+        ));
     }
     let allocation = allocate(&lots_of, &all, at(month + 20 * 24 * HOUR));
     allocation.verify_invariants().unwrap();
-    let told: Vec<_> = allocation.lots.iter().map(|one| [one.used_ms, one.rolled_ms, one.left_ms].map(|ms| ms / HOUR)).collect();
+    let told: Vec<_> =
+        allocation.lots.iter().map(|one| [one.used_ms, one.rolled_ms, one.left_ms].map(|ms| ms / HOUR)).collect();
     assert_eq!(told, [[90, 10, 0], [100, 0, 0], [10, 0, 5], [10, 0, 0]]);
     assert_eq!(allocation.covered_ms(member.order), [(at(0), 210 * HOUR)].into());
 }

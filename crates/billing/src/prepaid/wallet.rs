@@ -106,13 +106,7 @@ impl Wallet {
     ///
     /// # Errors
     /// Nothing is held for it.
-    pub fn extend(
-        &mut self,
-        now: UtcTime,
-        session: SessionId,
-        used_ms: i64,
-        ahead_ms: i64,
-    ) -> Result<Hold, HoldError> {
+    pub fn extend(&mut self, now: UtcTime, session: SessionId, used_ms: i64, ahead_ms: i64) -> Result<Hold, HoldError> {
         let free = self.free_ms(now);
         let hold = self.holds.get_mut(&session).ok_or(HoldError::NoHold(session))?;
         // Reports overtake each other: the largest is the newest.

@@ -84,7 +84,8 @@ impl Booked {
     #[must_use]
     pub fn charges(&self) -> Vec<Charge> {
         let charge = |sum: &Sum| {
-            let step = |(kind, (ms, rate)): (&StepKind, &(i64, Option<Rate>))| Step { kind: *kind, ms: *ms, rate: *rate };
+            let step =
+                |(kind, (ms, rate)): (&StepKind, &(i64, Option<Rate>))| Step { kind: *kind, ms: *ms, rate: *rate };
             Charge {
                 quantity_ms: sum.quantity_ms,
                 amount: sum.amount,
@@ -167,6 +168,11 @@ impl Booked {
                 sum.steps.remove(&step.kind);
             }
         }
+        if sum.evidence.is_empty() {
+            // The usual case, a first line: sorted and built at once, which is several times faster than one after the other.
+            sum.evidence = change.evidence.iter().map(|one| (one.interval, *one)).collect();
+            return Ok(());
+        }
         for one in &change.evidence {
             let known = sum.evidence.entry(one.interval).or_insert(Evidence { ms: 0, extra_ms: 0, ..*one });
             let (ms, extra_ms) = (known.ms + one.ms, known.extra_ms + one.extra_ms);
@@ -179,9 +185,10 @@ impl Booked {
     }
 
     fn check_own(&self, charge: &Charge) -> Result<(), RatingError> {
-        let is_own = self.sums.first_key_value().is_none_or(|(key, sum)| {
-            key.order == charge.key.order && sum.amount.currency == charge.amount.currency
-        });
+        let is_own = self
+            .sums
+            .first_key_value()
+            .is_none_or(|(key, sum)| key.order == charge.key.order && sum.amount.currency == charge.amount.currency);
         if is_own { Ok(()) } else { Err(RatingError::Foreign(charge.key.order)) }
     }
 }

@@ -84,8 +84,7 @@ impl<'a> Meter<'a> {
             };
             let to = interval.to.min(part.to);
             let ms = to.unix_ms() - from.unix_ms();
-            let evidence =
-                Evidence { interval: interval.id, session: interval.session, from, to, ms, extra_ms: 0 };
+            let evidence = Evidence { interval: interval.id, session: interval.session, from, to, ms, extra_ms: 0 };
             if let Some((_, tally)) = self.segments.get_mut(&part.from) {
                 if interval.is_fault() {
                     tally.faults.push(evidence);

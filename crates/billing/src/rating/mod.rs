@@ -189,11 +189,7 @@ pub struct Line {
 ///
 /// # Errors
 /// Too large.
-pub fn rate_time(
-    segment: &Segment<'_>,
-    quantity_ms: i64,
-    covered_ms: i64,
-) -> Result<(Money, Vec<Step>), MoneyError> {
+pub fn rate_time(segment: &Segment<'_>, quantity_ms: i64, covered_ms: i64) -> Result<(Money, Vec<Step>), MoneyError> {
     let mut steps = Vec::with_capacity(2);
     let mut step = |kind, ms: i64, rate| {
         if ms != 0 {

@@ -53,7 +53,12 @@ pub(crate) fn play(number: u128, parts: &[(i64, i64, bool)]) -> (Life, Vec<Inter
     (life, intervals)
 }
 
-pub(crate) fn charges(contract: &Contract, plays: &[(Life, Vec<Interval>)], covered: &[(i64, i64)], now: i64) -> Vec<Charge> {
+pub(crate) fn charges(
+    contract: &Contract,
+    plays: &[(Life, Vec<Interval>)],
+    covered: &[(i64, i64)],
+    now: i64,
+) -> Vec<Charge> {
     let mut meter = Meter::new(contract);
     for (life, intervals) in plays {
         meter.add(*life, intervals).unwrap();
@@ -71,7 +76,8 @@ fn metered(metered: Metered) -> Terms {
 }
 
 fn tiers(included_s: u64, ends: &[(Option<u64>, i64)]) -> Terms {
-    let tier = |(up_to_s, minor): &(Option<u64>, i64)| Tier { up_to_s: *up_to_s, rate: Rate { minor: *minor, seconds: 3600 } };
+    let tier =
+        |(up_to_s, minor): &(Option<u64>, i64)| Tier { up_to_s: *up_to_s, rate: Rate { minor: *minor, seconds: 3600 } };
     metered(Metered { included_s, tiers: ends.iter().map(tier).collect(), minimum_s: 0, step_s: 0 })
 }
 
@@ -98,7 +104,11 @@ fn time_is_rated() {
     // The sum is rounded, not each play.
     check(by_the_hour(1), &[&[(0, HOUR / 2, false)], &[(0, HOUR, false)]], &[(Item::Time, 3 * HOUR / 2, 2)]);
     // Faults of the platform are on record, at nothing.
-    check(by_the_hour(90), &[&[(0, HOUR, false), (HOUR, 3 * HOUR, true)]], &[(Item::Time, HOUR, 90), (Item::Fault, 2 * HOUR, 0)]);
+    check(
+        by_the_hour(90),
+        &[&[(0, HOUR, false), (HOUR, 3 * HOUR, true)]],
+        &[(Item::Time, HOUR, 90), (Item::Fault, 2 * HOUR, 0)],
+    );
     check(Terms { usage: Usage::Included, ..by_the_hour(0) }, &[&[hours(0, 9)]], &[(Item::Time, 9 * HOUR, 0)]);
 }
 
@@ -107,7 +117,9 @@ fn tiers_and_what_is_included_are_counted_in_turn() {
     let list = [(Some(3600), 100), (Some(3 * 3600), 50), (None, 10)];
     let with = |included_h: u64| tiers(included_h * 3600, &list);
     let played = |hours: i64| vec![(0, hours * HOUR, false)];
-    for (included, hours, minor) in [(0, 1, 100), (0, 2, 150), (0, 3, 200), (0, 5, 220), (1, 1, 0), (1, 2, 100), (2, 7, 220)] {
+    for (included, hours, minor) in
+        [(0, 1, 100), (0, 2, 150), (0, 3, 200), (0, 5, 220), (1, 1, 0), (1, 2, 100), (2, 7, 220)]
+    {
         check(with(included), &[&played(hours)], &[(Item::Time, hours * HOUR, minor)]);
     }
     let contract = contract(with(2));
@@ -206,7 +218,8 @@ fn late_facts_become_lines_of_their_own() {
         for line in &lines {
             line.change.verify_invariants().unwrap();
         }
-        let told = |line: &Line| (line.posting, line.change.key.item, line.change.quantity_ms, line.change.amount.minor);
+        let told =
+            |line: &Line| (line.posting, line.change.key.item, line.change.quantity_ms, line.change.amount.minor);
         (lines.iter().map(told).collect::<Vec<_>>(), lines)
     };
     let first = play(1, &[(0, HOUR, false)]);

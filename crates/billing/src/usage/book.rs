@@ -298,11 +298,7 @@ mod tests {
         check(life, &[(0, 0, 10, OPENED), (0, 0, 12, OPENED), (0, 0, 50, left), (0, 0, 48, left)], &[(12, 48, false)]);
         check(life, &[(0, 0, 10, OPENED), (0, 0, 50, left), (0, 0, 50, lost)], &[(10, 50, true)]);
         // The clock went back between two epochs.
-        check(
-            life,
-            &[(0, 0, 50, OPENED), (0, 0, 90, left), (1, 0, 40, OPENED), (1, 0, 95, left)],
-            &[(40, 95, false)],
-        );
+        check(life, &[(0, 0, 50, OPENED), (0, 0, 90, left), (1, 0, 40, OPENED), (1, 0, 95, left)], &[(40, 95, false)]);
     }
 
     #[test]

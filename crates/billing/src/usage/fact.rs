@@ -221,7 +221,8 @@ mod tests {
             assert_eq!(text, expected);
             assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact);
         };
-        let head = r#"{"session":"ses_00000000000000000000000000000001","epoch":1,"span":2,"at":"1970-01-01T00:00:00.005Z","#;
+        let head =
+            r#"{"session":"ses_00000000000000000000000000000001","epoch":1,"span":2,"at":"1970-01-01T00:00:00.005Z","#;
         check(fact(1, 2, FactKind::Opened), &format!(r#"{head}"kind":"opened"}}"#));
         check(fact(1, 2, FactKind::Extended { beat: 7 }), &format!(r#"{head}"kind":"extended","beat":7}}"#));
         let closed = FactKind::Closed { closing: Closing::Ended(EndReason::NodeLost) };
