@@ -33,8 +33,8 @@ tr{break-inside:avoid}\
 .n{text-align:right;white-space:nowrap;padding-right:0;padding-left:3mm;overflow-wrap:normal}\
 .sum{width:80mm;margin-left:auto}.sum td{border:0;padding:.8mm 0}\
 .sum tr:last-child td{border-top:.4mm solid #111;font-weight:600;font-size:12pt;padding-top:1.5mm}\
-.proof{font-size:7.5pt}.proof td,.proof th{padding:.5mm 2mm .5mm 0}.proof .n{padding-right:0}\
-.id{font-family:'DejaVu Sans Mono','Liberation Mono',monospace;font-size:6.5pt}";
+.proof{font-size:7pt}.proof td,.proof th{padding:.5mm 2mm .5mm 0;white-space:nowrap}.proof .n{padding:.5mm 0 .5mm 2mm}\
+.proof .id{font:5.6pt/10pt 'DejaVu Sans Mono','Liberation Mono',monospace}";
 
 /// A text as it stands in a page.
 fn text(text: &str) -> String {
