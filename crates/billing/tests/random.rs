@@ -187,7 +187,7 @@ fn rate(contract: &Contract, sessions: &[Session], facts: &[Fact], now: UtcTime)
         verify_intervals(&intervals, session.life).unwrap();
         meter.add(session.life, &intervals).unwrap();
     }
-    let allocation = allocate(&lots(contract, now).unwrap(), &Use::of(contract.order, &meter), now);
+    let allocation = allocate(&lots(contract, now).unwrap(), &Use::of(contract.order, &meter), now).unwrap();
     allocation.verify_invariants().unwrap();
     let covered = allocation.covered_ms(contract.order);
     let charges = meter.finish(&covered, now).unwrap();

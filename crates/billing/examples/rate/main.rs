@@ -58,7 +58,7 @@ fn rate(contract: &Contract, sessions: &[(Life, Vec<Interval>)], now: UtcTime) -
     let covered = if lots.is_empty() {
         BTreeMap::new()
     } else {
-        allocate(&lots, &Use::of(contract.order, &meter), now).covered_ms(contract.order)
+        allocate(&lots, &Use::of(contract.order, &meter), now)?.covered_ms(contract.order)
     };
     Ok(Booked::new().book(meter.finish(&covered, now)?, UtcTime::from_unix_ms(0))?)
 }

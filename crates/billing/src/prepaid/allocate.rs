@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Lot, lot_id};
 use crate::id::{LotId, OrderId};
+use crate::ledger::recognised;
+use crate::money::{Money, MoneyError};
 use crate::rating::Meter;
 use crate::usage::FactId;
 
@@ -131,12 +133,27 @@ impl Allocation {
     }
 }
 
+impl LotUse {
+    /// How much of its price is earned: what was played of it, and what expired. What rolled over is earned by the lot that it went into.
+    ///
+    /// # Errors
+    /// Too large.
+    pub fn earned(&self) -> Result<Money, MoneyError> {
+        if self.lot.ms == 0 {
+            return Ok(self.lot.price);
+        }
+        recognised(self.lot.price, self.used_ms + self.expired_ms, self.lot.ms)
+    }
+}
+
 /// Covers usage with lots, as of `now`: lots that expired until then are closed, and roll over where they may.
 ///
 /// Usage is cut at each beginning and end of a lot; between two such borders the pieces take from the lots that are valid there, by their beginning,
 /// then by the id of their interval. So the result does not depend on the order in which anything became known.
-#[must_use]
-pub fn allocate(lots: &[Lot], uses: &[Use], now: UtcTime) -> Allocation {
+///
+/// # Errors
+/// A price that is too large.
+pub fn allocate(lots: &[Lot], uses: &[Use], now: UtcTime) -> Result<Allocation, MoneyError> {
     let borders: BTreeSet<UtcTime> = lots.iter().flat_map(|lot| [lot.from, lot.expires]).collect();
     let mut windows: BTreeMap<Option<UtcTime>, Vec<Piece>> = BTreeMap::new();
     for one in uses {
@@ -151,14 +168,14 @@ pub fn allocate(lots: &[Lot], uses: &[Use], now: UtcTime) -> Allocation {
     let mut state = Allocation { pieces: Vec::new(), lots: lots.iter().map(fresh).collect() };
     for (border, mut pieces) in windows {
         if let Some(border) = border.filter(|border| *border <= now) {
-            close(&mut state.lots, border);
+            close(&mut state.lots, border)?;
         }
         pieces.sort_by_key(|piece| (piece.from, piece.interval));
         for piece in pieces {
             cover(&mut state, piece);
         }
     }
-    state
+    Ok(state)
 }
 
 fn fresh(lot: &Lot) -> LotUse {
@@ -177,7 +194,7 @@ fn cut(one: &Use, borders: &BTreeSet<UtcTime>) -> Vec<Piece> {
 }
 
 /// Lots that expire at a border: what may roll over goes into a lot that lives as long as the order's next one.
-fn close(lots: &mut Vec<LotUse>, border: UtcTime) {
+fn close(lots: &mut Vec<LotUse>, border: UtcTime) -> Result<(), MoneyError> {
     let mut rolled = Vec::new();
     for index in 0..lots.len() {
         if lots[index].lot.expires != border || lots[index].left_ms == 0 {
@@ -187,8 +204,10 @@ fn close(lots: &mut Vec<LotUse>, border: UtcTime) {
         let next = lots.iter().find(|one| one.lot.order == order && one.lot.from == border && one.lot.roll_over_ms > 0);
         let goes_on = next.map_or(0, |_next| left.min(lots[index].lot.roll_over_ms));
         if let Some(next) = next.filter(|_next| goes_on > 0) {
+            let own = &lots[index].lot;
+            // The part of the price that goes on with it: what the rest does not earn.
+            let price = own.price.minus(recognised(own.price, own.ms - goes_on, own.ms)?)?;
             let id = lot_id(order, border, true);
-            let price = crate::money::Money::zero(next.lot.price.currency);
             let lot = Lot { id, ms: goes_on, roll_over_ms: 0, price, ..next.lot.clone() };
             rolled.push(fresh(&lot));
         }
@@ -198,6 +217,7 @@ fn close(lots: &mut Vec<LotUse>, border: UtcTime) {
         closed.left_ms = 0;
     }
     lots.extend(rolled);
+    Ok(())
 }
 
 /// Takes a piece from the lots that are valid in its window, in the order of their use. What none covers stays uncovered.

@@ -22,7 +22,7 @@ fn lot(number: u128, from: i64, expires: i64, ms: i64, roll_over_ms: i64) -> Lot
         expires: at(expires),
         ms,
         roll_over_ms,
-        price: Money::zero(Currency::EUR),
+        price: Money::new(i64::try_from(number).unwrap() * 997, Currency::EUR),
     }
 }
 
@@ -35,7 +35,7 @@ fn played(number: u128, from: i64, to: i64) -> Use {
 
 /// Lots; what was played; expected (from, to, number of the lot, 0 = none) and, of the given lots, (used, rolled, expired, left).
 fn check(lots: &[Lot], uses: &[Use], now: i64, pieces: &[(i64, i64, u128)], of_lots: &[(i64, i64, i64, i64)]) {
-    let allocation = allocate(lots, uses, at(now));
+    let allocation = allocate(lots, uses, at(now)).unwrap();
     allocation.verify_invariants().unwrap();
     let number = |piece: &Piece| piece.lot.map_or(0, |lot| lot.uuid().as_u128());
     let found: Vec<_> = allocation
@@ -98,7 +98,7 @@ fn a_member_plays_a_hundred_hours_and_a_pack() {
             month + day * 24 * HOUR + 6 * HOUR,
         ));
     }
-    let allocation = allocate(&lots_of, &all, at(month + 20 * 24 * HOUR));
+    let allocation = allocate(&lots_of, &all, at(month + 20 * 24 * HOUR)).unwrap();
     allocation.verify_invariants().unwrap();
     let told: Vec<_> =
         allocation.lots.iter().map(|one| [one.used_ms, one.rolled_ms, one.left_ms].map(|ms| ms / HOUR)).collect();
@@ -109,7 +109,7 @@ fn a_member_plays_a_hundred_hours_and_a_pack() {
 #[test]
 fn holds_keep_hours_for_one_session() {
     let lots = [lot(1, 0, 1000, 100, 0)];
-    let mut wallet = Wallet::new(&allocate(&lots, &[], at(0)), []);
+    let mut wallet = Wallet::new(&allocate(&lots, &[], at(0)).unwrap(), []);
     let (one, two) = (session(1), session(2));
     assert_eq!(wallet.reserve(at(0), one, 60).map(|hold| hold.ms), Ok(60));
     assert_eq!(wallet.reserve(at(0), one, 99).map(|hold| hold.ms), Ok(60), "once a session");
@@ -134,7 +134,7 @@ fn holds_keep_hours_for_one_session() {
 #[test]
 fn the_end_is_where_hours_end_or_expire() {
     let standing = |lots: &[Lot], holds: &[Hold], now| {
-        let wallet = Wallet::new(&allocate(lots, &[], at(0)), holds.iter().copied());
+        let wallet = Wallet::new(&allocate(lots, &[], at(0)).unwrap(), holds.iter().copied());
         wallet.verify_invariants().unwrap();
         wallet.standing(at(now), session(1), 10).map(|standing| standing.end_at.unix_ms())
     };
@@ -167,20 +167,24 @@ proptest! {
             lot(number, from, from + length, ms, if rolls { 1 + ms / 2 } else { 0 })
         }).collect();
         let mut uses: Vec<Use> = (1..).zip(uses).map(|(number, (from, length))| played(number, from, from + length)).collect();
-        let allocation = allocate(&lots, &uses, at(now));
+        let allocation = allocate(&lots, &uses, at(now)).unwrap();
         prop_assert_eq!(allocation.verify_invariants(), Ok(()));
         let all: i64 = uses.iter().map(|one| one.to.unix_ms() - one.from.unix_ms()).sum();
         let pieces: i64 = allocation.pieces.iter().map(|one| one.to.unix_ms() - one.from.unix_ms()).sum();
         prop_assert_eq!(all, pieces);
+        // In the end every unit of every price is earned, by the lot itself or by what rolled over from it.
+        let end = allocate(&lots, &uses, at(10_000)).unwrap();
+        let earned: i64 = end.lots.iter().map(|one| one.earned().unwrap().minor).sum();
+        prop_assert_eq!(earned, lots.iter().map(|lot| lot.price.minor).sum::<i64>());
         let middle = if uses.is_empty() { 0 } else { turn.index(uses.len()) };
         uses.rotate_left(middle);
-        prop_assert_eq!(allocate(&lots, &uses, at(now)), allocation);
+        prop_assert_eq!(allocate(&lots, &uses, at(now)).unwrap(), allocation);
     }
 
     #[test]
     fn holds_never_promise_an_hour_twice(steps in prop::collection::vec((0..4_u8, 0..4_u128, 0..60_i64), 0..60)) {
         let lots = [lot(1, 0, 10_000, 100, 0), lot(2, 0, 500, 100, 0)];
-        let mut wallet = Wallet::new(&allocate(&lots, &[], at(0)), []);
+        let mut wallet = Wallet::new(&allocate(&lots, &[], at(0)).unwrap(), []);
         let mut settled = 0;
         for (index, (act, who, ms)) in steps.into_iter().enumerate() {
             let (now, who) = (at(i64::try_from(index).unwrap()), session(who));

@@ -149,7 +149,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<Tracker>(&text).unwrap(), tracker);
         }
         let intervals = timeline.intervals(session, Life { begun: at(0), ended: None });
-        let found: Vec<_> = intervals.iter().map(|one| (one.from.unix_ms(), one.to.unix_ms(), one.is_fault())).collect();
+        let found: Vec<_> =
+            intervals.iter().map(|one| (one.from.unix_ms(), one.to.unix_ms(), one.is_fault())).collect();
         assert_eq!(found, expected);
     }
 
@@ -159,9 +160,7 @@ mod tests {
         let broken = || Seen::State(SessionState::Reconnecting { until: at(0) });
         let ready = || Seen::State(SessionState::Ready { connect_until: at(0) });
         let preparing = || Seen::State(SessionState::Preparing { stage: PrepareStage::Game });
-        let ended = |reason: EndReason| {
-            Seen::State(SessionState::Ended { reason, party: reason.party(), at: at(0) })
-        };
+        let ended = |reason: EndReason| Seen::State(SessionState::Ended { reason, party: reason.party(), at: at(0) });
         let stopping = |reason| Seen::State(SessionState::Stopping { reason });
         let lost = || Seen::State(SessionState::Recovering { since: at(0) });
         assert_eq!(EndReason::NodeLost.party(), Party::Platform);
