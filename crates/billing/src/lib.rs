@@ -4,6 +4,8 @@
 //! is never changed, only added to; every amount names what it is made of; doubt is decided in the customer's favour.
 //! Deliberately absent: databases, networks, clocks, random numbers, floating point, payment providers, tax law.
 
+mod csv;
+
 pub mod contract;
 pub mod cost;
 pub mod id;

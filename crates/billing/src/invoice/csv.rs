@@ -1,6 +1,4 @@
-//! Exports for spreadsheets and accounting programs, as RFC 4180 has it.
-//!
-//! Texts are somebody else's: a cell that a spreadsheet would take for a formula begins with an apostrophe. Numbers are ours and do not.
+//! Exports of an invoice: its lines, and the intervals behind them.
 
 use std::collections::BTreeMap;
 
@@ -8,38 +6,7 @@ use api::id::SessionId;
 use api::manifest::AppName;
 
 use super::Invoice;
-
-/// What stands in a cell.
-enum Cell<'a> {
-    /// Words, whoever wrote them.
-    Text(&'a str),
-    /// Figures and dates, made here.
-    Figure(String),
-}
-
-fn row(out: &mut String, cells: &[Cell<'_>]) {
-    for (index, cell) in cells.iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        match cell {
-            Cell::Text(text) => {
-                // OWASP's list of what begins a formula in one of the spreadsheets.
-                let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '%']);
-                let guard = if is_formula { "'" } else { "" };
-                out.push_str(&format!("\"{guard}{}\"", text.replace('"', "\"\"")));
-            }
-            Cell::Figure(figure) => out.push_str(figure),
-        }
-    }
-    out.push_str("\r\n");
-}
-
-/// Seconds with three decimals.
-pub(super) fn seconds(ms: i64) -> String {
-    let sign = if ms < 0 { "-" } else { "" };
-    format!("{sign}{}.{:03}", ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000)
-}
+use crate::csv::{Cell, row, seconds};
 
 impl Invoice {
     /// One row a line. Ends of rows are CR LF, texts are quoted, instants are RFC 3339 in UTC.

@@ -12,6 +12,7 @@ use api::clock::UtcTime;
 use serde::{Deserialize, Serialize};
 
 pub use self::postings::{Issued, recognised};
+use crate::csv::{Cell, row};
 use crate::id::{Key, TenantName};
 use crate::money::{Currency, Money, MoneyError};
 
@@ -42,6 +43,30 @@ pub enum Account {
     Rounding,
 }
 
+impl Account {
+    /// The word in JSON and SQL.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Account::Receivable { .. } => "receivable",
+            Account::Clearing => "clearing",
+            Account::Revenue { .. } => "revenue",
+            Account::Prepaid { .. } => "prepaid",
+            Account::Tax => "tax",
+            Account::Rounding => "rounding",
+        }
+    }
+
+    /// Whose it is; `None` = the operator's.
+    #[must_use]
+    pub const fn tenant(&self) -> Option<&TenantName> {
+        match self {
+            Account::Receivable { tenant } | Account::Revenue { tenant } | Account::Prepaid { tenant } => Some(tenant),
+            Account::Clearing | Account::Tax | Account::Rounding => None,
+        }
+    }
+}
+
 /// One side of a posting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +93,21 @@ pub enum Reason {
     Recognition,
     /// What is left of a debt is not collected.
     WriteOff,
+}
+
+impl Reason {
+    /// The word in JSON and SQL.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Reason::Invoice => "invoice",
+            Reason::CreditNote => "credit_note",
+            Reason::Payment => "payment",
+            Reason::Refund => "refund",
+            Reason::Recognition => "recognition",
+            Reason::WriteOff => "write_off",
+        }
+    }
 }
 
 /// An entry in the journal. Never changed.
@@ -201,6 +241,31 @@ impl Ledger {
     #[must_use]
     pub fn postings(&self) -> &[Posting] {
         &self.postings
+    }
+
+    /// The journal for an accounting program: one row an entry, debits and credits in columns of their own.
+    #[must_use]
+    pub fn journal_csv(&self) -> String {
+        let mut out = String::from("key,at,reason,account,tenant,debit,credit,currency\r\n");
+        for posting in &self.postings {
+            for entry in &posting.entries {
+                let is_debit = entry.amount.minor >= 0;
+                let amount = Money { minor: entry.amount.minor.saturating_abs(), ..entry.amount }.decimal();
+                let (debit, credit) = if is_debit { (amount, String::new()) } else { (String::new(), amount) };
+                let cells = [
+                    Cell::Text(posting.key.as_str()),
+                    Cell::Figure(posting.at.to_string()),
+                    Cell::Figure(posting.reason.word().to_owned()),
+                    Cell::Figure(entry.account.word().to_owned()),
+                    Cell::Text(entry.account.tenant().map_or("", TenantName::as_str)),
+                    Cell::Figure(debit),
+                    Cell::Figure(credit),
+                    Cell::Figure(entry.amount.currency.to_string()),
+                ];
+                row(&mut out, &cells);
+            }
+        }
+        out
     }
 
     /// Debits are credits, in each posting and all together, and a replay gives these balances.

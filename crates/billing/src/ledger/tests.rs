@@ -48,9 +48,30 @@ fn a_year_of_a_tenant() {
     assert_eq!(balance(&Account::Prepaid { tenant: tenant("acme") }), -199);
     assert_eq!((balance(&Account::Tax), balance(&Account::Rounding)), (-142, 1));
     assert_eq!(ledger.balance(&receivable(), Currency::JPY), Money::zero(Currency::JPY));
+    let journal = ledger.journal_csv();
+    assert!(
+        journal.contains("\"payment/1\",1970-01-01T00:00:00.003Z,payment,receivable,\"acme\",,9.50,EUR\r\n"),
+        "{journal}"
+    );
+    let entries = ledger.postings().iter().map(|posting| posting.entries.len()).sum::<usize>();
+    assert_eq!(journal.lines().count(), 1 + entries);
     let text = serde_json::to_string(ledger.postings()).unwrap();
     let again = Ledger::replay(serde_json::from_str::<Vec<Posting>>(&text).unwrap()).unwrap();
     assert_eq!(again, ledger);
+}
+
+#[test]
+fn words_are_those_of_json() {
+    let acme = tenant("acme");
+    let (receivable, revenue) = (receivable(), Account::Revenue { tenant: acme.clone() });
+    let prepaid = Account::Prepaid { tenant: acme };
+    for account in [receivable, Account::Clearing, revenue, prepaid, Account::Tax, Account::Rounding] {
+        assert_eq!(serde_json::to_value(&account).unwrap()["kind"], account.word());
+    }
+    use Reason::*;
+    for reason in [Invoice, CreditNote, Payment, Refund, Recognition, WriteOff] {
+        assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
+    }
 }
 
 #[test]
