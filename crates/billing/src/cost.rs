@@ -310,6 +310,16 @@ mod tests {
     }
 
     #[test]
+    fn figures_go_through_json() {
+        let mut one = session(1, "doom", "fra", 1);
+        one.stored_byte_ms = u128::from(u64::MAX) * 1000;
+        let text = serde_json::to_string(&one).unwrap();
+        assert_eq!(serde_json::from_str::<SessionCost>(&text).unwrap(), one);
+        let text = serde_json::to_string(&costs()).unwrap();
+        assert_eq!(serde_json::from_str::<UnitCosts>(&text).unwrap(), costs());
+    }
+
+    #[test]
     fn a_cost_of_nothing_is_refused() {
         let mut bad = costs();
         bad.egress_bytes.per = 0;

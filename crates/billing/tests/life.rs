@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use api::clock::UtcTime;
 use api::id::{PlayerId, SessionId};
 use api::session::{EndReason, SessionState};
+use billing::contract::Contract;
 use billing::id::{OrderId, TenantName};
 use billing::invoice::{Billable, Draft, Invoice, Party, Played, TaxRate, prove};
 use billing::ledger::{Account, Ledger, Posting};
@@ -14,7 +15,7 @@ use billing::money::{Currency, Money};
 use billing::order::{Act, Order, PlayRule, PlayerUse, Selection};
 use billing::period::{Cadence, Period, Zone};
 use billing::plan::{Allowance, Beyond, Concurrency, Limits, Plan, Queue, Term, Terms, Usage};
-use billing::prepaid::{Use, Wallet, allocate, lots};
+use billing::prepaid::{Allocation, Use, Wallet, allocate, lots};
 use billing::rating::{Booked, Item, Line, Meter, StepKind};
 use billing::usage::{Fact, Life, Timeline, Tracker};
 use uuid::Uuid;
@@ -133,7 +134,11 @@ fn a_month_of_a_player() {
     assert_eq!(grace.ms, 500);
     let played = [Played { life: first_life, facts: &first }, Played { life: second_life, facts: &second }];
     prove(&contract, &played, &covered, at(9 * HOUR), &lines).unwrap();
+    check_documents(&contract, lines, pack_lines, &allocation);
+}
 
+/// All hours are played: what was paid in advance is earned, and nothing is owed.
+fn check_documents(contract: &Contract, lines: Vec<Line>, pack_lines: Vec<Line>, allocation: &Allocation) {
     let tenant: TenantName = "acme".parse().unwrap();
     let billable = |posted: Line| {
         let is_prepaid = posted.change.key.item == Item::Fee;
@@ -156,7 +161,6 @@ fn a_month_of_a_player() {
     invoice.verify_invariants().unwrap();
     assert_eq!((invoice.net.minor, invoice.gross.minor), (1398, 1664));
 
-    // All hours are played: what was paid in advance is earned, and nothing is owed.
     let mut ledger = Ledger::new();
     let key = |text: String| text.parse().unwrap();
     let issued = invoice.for_ledger().unwrap();

@@ -36,7 +36,7 @@ pub enum Term {
 }
 
 /// A price of time: so many minor units for so many seconds. Small prices are written with more seconds, never with fractions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Minor units of the version's currency.

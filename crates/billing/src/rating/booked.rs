@@ -9,6 +9,9 @@ use crate::money::{Money, MoneyError};
 use crate::plan::Rate;
 use crate::usage::FactId;
 
+/// Milliseconds by what rates them. The price is part of it: terms that change at the very moment at which a segment begins change the price of a tier.
+type Steps = BTreeMap<(StepKind, Option<Rate>), i64>;
+
 /// All lines of one key, added up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sum {
@@ -16,7 +19,7 @@ struct Sum {
     newest: Charge,
     quantity_ms: i64,
     amount: Money,
-    steps: BTreeMap<StepKind, (i64, Option<Rate>)>,
+    steps: Steps,
     evidence: BTreeMap<FactId, Evidence>,
 }
 
@@ -85,7 +88,7 @@ impl Booked {
     pub fn charges(&self) -> Vec<Charge> {
         let charge = |sum: &Sum| {
             let step =
-                |(kind, (ms, rate)): (&StepKind, &(i64, Option<Rate>))| Step { kind: *kind, ms: *ms, rate: *rate };
+                |((kind, rate), ms): (&(StepKind, Option<Rate>), &i64)| Step { kind: *kind, ms: *ms, rate: *rate };
             Charge {
                 quantity_ms: sum.quantity_ms,
                 amount: sum.amount,
@@ -133,13 +136,14 @@ impl Booked {
         let taken_back = |one: Evidence| Evidence { to: one.from, ms: -one.ms, extra_ms: -one.extra_ms, ..one };
         evidence.extend(known.into_values().map(taken_back));
         let amount = charge.amount.minus(sum.amount)?;
-        if amount.is_zero() && evidence.is_empty() && steps_equal(&charge.steps, &sum.steps) {
+        let steps = step_changes(&charge.steps, &sum.steps);
+        if amount.is_zero() && evidence.is_empty() && steps.is_empty() {
             return Ok(None);
         }
         let change = Charge {
             quantity_ms: charge.quantity_ms.checked_sub(sum.quantity_ms).ok_or(MoneyError::Overflow)?,
             amount,
-            steps: step_changes(&charge.steps, &sum.steps),
+            steps,
             evidence,
             ..charge
         };
@@ -162,10 +166,10 @@ impl Booked {
         sum.quantity_ms = sum.quantity_ms.checked_add(change.quantity_ms).ok_or(MoneyError::Overflow)?;
         sum.amount = sum.amount.plus(change.amount)?;
         for step in &change.steps {
-            let known = sum.steps.entry(step.kind).or_insert((0, step.rate));
-            known.0 += step.ms;
-            if known.0 == 0 {
-                sum.steps.remove(&step.kind);
+            let known = sum.steps.entry((step.kind, step.rate)).or_insert(0);
+            *known += step.ms;
+            if *known == 0 {
+                sum.steps.remove(&(step.kind, step.rate));
             }
         }
         if sum.evidence.is_empty() {
@@ -206,16 +210,11 @@ fn nothing_of(charge: &Charge) -> Charge {
     }
 }
 
-fn steps_equal(steps: &[Step], known: &BTreeMap<StepKind, (i64, Option<Rate>)>) -> bool {
-    step_changes(steps, known).is_empty()
-}
-
-fn step_changes(steps: &[Step], known: &BTreeMap<StepKind, (i64, Option<Rate>)>) -> Vec<Step> {
-    let mut changes: BTreeMap<StepKind, (i64, Option<Rate>)> =
-        known.iter().map(|(kind, (ms, rate))| (*kind, (-ms, *rate))).collect();
+fn step_changes(steps: &[Step], known: &Steps) -> Vec<Step> {
+    let mut changes: Steps = known.iter().map(|(by, ms)| (*by, -ms)).collect();
     for step in steps {
-        changes.entry(step.kind).or_insert((0, step.rate)).0 += step.ms;
+        *changes.entry((step.kind, step.rate)).or_insert(0) += step.ms;
     }
-    let change = |(kind, (ms, rate))| Step { kind, ms, rate };
-    changes.into_iter().filter(|(_, (ms, _))| *ms != 0).map(change).collect()
+    let change = |((kind, rate), ms)| Step { kind, ms, rate };
+    changes.into_iter().filter(|(_, ms)| *ms != 0).map(change).collect()
 }

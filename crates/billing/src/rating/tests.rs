@@ -239,6 +239,22 @@ fn late_facts_become_lines_of_their_own() {
 }
 
 #[test]
+fn a_change_at_the_moment_of_a_border_changes_the_price_of_what_was_booked() {
+    let mut contract = contract(by_the_hour(90));
+    let plays = [play(1, &[(0, 2 * HOUR, false)])];
+    let mut booked = Booked::new();
+    booked.book(charges(&contract, &plays, &[], 1), at(0)).unwrap();
+    contract.phases[0].version = PriceVersion { number: 2, published: at(0), terms: by_the_hour(100) };
+    let lines = booked.book(charges(&contract, &plays, &[], 1), at(0)).unwrap();
+    let change = &lines[0].change;
+    assert_eq!((change.amount.minor, change.quantity_ms, change.version), (20, 0, 2));
+    let steps: Vec<_> = change.steps.iter().map(|step| (step.ms, step.rate.map(|rate| rate.minor))).collect();
+    assert_eq!(steps, [(-2 * HOUR, Some(90)), (2 * HOUR, Some(100))]);
+    booked.verify_invariants().unwrap();
+    assert_eq!(booked.charges(), charges(&contract, &plays, &[], 1));
+}
+
+#[test]
 fn what_was_posted_before_a_moment_is_left_alone() {
     let contract = contract(by_the_hour(90));
     let month = 31 * 24 * HOUR;
