@@ -19,3 +19,4 @@ pub mod spec;
 pub mod streamer;
 pub mod tenant;
 pub mod trace;
+pub mod usage;

@@ -24,6 +24,7 @@ mod session;
 mod telemetry;
 mod tenant;
 mod up;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,8 @@ enum Command {
     /// Make and revoke keys, each with a role.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Say what was played, and for how long: the intervals that bills are made of.
+    Usage(usage::UsageArgs),
     /// Look up who changed what.
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Fleet(command) => fleet::run(command),
         Command::Tenant(command) => tenant::run(command),
         Command::Key(command) => key::run(command),
+        Command::Usage(args) => usage::run(args),
         Command::Admin(command) => admin::run(command),
         Command::Pool(command) => pool::run(command),
         Command::App(command) => app::run(command),

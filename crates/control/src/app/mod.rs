@@ -20,6 +20,7 @@ pub(crate) mod sessions;
 pub(crate) mod tenants;
 pub(crate) mod token;
 pub(crate) mod uploads;
+pub(crate) mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

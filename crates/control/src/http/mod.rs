@@ -20,6 +20,7 @@ pub(crate) mod server;
 mod service;
 mod sessions;
 mod tenants;
+mod usage;
 mod web;
 mod whep;
 
@@ -93,6 +94,7 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(access::list, access::create))
         .routes(routes!(access::revoke))
         .routes(routes!(access::audit))
+        .routes(routes!(usage::list))
         .routes(routes!(content::create_upload))
         .routes(routes!(content::known))
         .routes(routes!(content::signatures))

@@ -19,6 +19,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
     tags(
         (name = "apps", description = "What can be played."),
         (name = "tenants", description = "Customers of the operator."),
+        (name = "usage", description = "What was played, and for how long."),
         (name = "access", description = "Keys, and who changed what."),
         (name = "content", description = "Uploads, releases, channels, copies on sites."),
         (name = "saves", description = "Players' saves."),

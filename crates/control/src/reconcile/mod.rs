@@ -8,6 +8,7 @@ pub(crate) mod desired;
 mod learned;
 mod pass;
 mod pool;
+mod proofs;
 pub(crate) mod session;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::pool::Keeper;
+use super::proofs::Proofs;
 use super::session::{self, Evidence, Rules};
 use super::{announce, learned};
 use crate::app::catalogue::Source;
@@ -47,6 +48,7 @@ pub(super) struct Reconciler {
     nodes: Nodes,
     grants: BTreeMap<String, TenantGrant>,
     pools: Keeper,
+    proofs: Proofs,
     /// Everything is looked at next.
     is_whole: bool,
     /// Nodes whose sessions are to be looked at, because they changed during the last look.
@@ -78,6 +80,7 @@ impl Reconciler {
             nodes: Nodes::new(),
             grants: BTreeMap::new(),
             pools: Keeper::default(),
+            proofs: Proofs::default(),
             is_whole: true,
             unseen: BTreeSet::new(),
             is_behind: false,
@@ -147,6 +150,7 @@ impl Reconciler {
             let live = plane.store.live.all();
             plane.observer.looked(&self.nodes, live.iter().map(Arc::as_ref));
             learned::keep(plane).await;
+            self.proofs.keep(plane, &self.nodes).await;
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ mod sqlite;
 mod step;
 mod tenant;
 mod upload;
+mod usage;
 
 use std::path::Path;
 use std::sync::atomic::AtomicI64;
@@ -57,6 +58,7 @@ pub(crate) use self::session::{Changed, SessionRecord};
 pub(crate) use self::step::{Step, Stepped, Takes};
 pub(crate) use self::tenant::Owner;
 pub(crate) use self::upload::{Noted, UploadRecord};
+pub(crate) use self::usage::{Played, UsageOf};
 use crate::DatabaseSettings;
 
 /// The database's file in the data directory.

@@ -14,7 +14,7 @@ use super::entity::player::{Column, Entity, Model};
 use super::entity::{save as saved, session};
 use super::save;
 use super::session::live_of;
-use super::{Store, StoreError};
+use super::{Store, StoreError, usage};
 
 /// A player with everything that is known of him.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,7 @@ impl Store {
                 .col_expr(session::Column::Address, Expr::val(""));
             plays.filter(session::Column::PlayerId.eq(id.to_string())).exec(&transaction).await?;
             save::erase(&transaction, id, None).await?;
+            usage::forget_player(&transaction, id).await?;
             Entity::delete_by_id(id.to_string()).exec(&transaction).await?;
             Erased::Yes
         };

@@ -15,7 +15,7 @@ use tracing::error;
 use super::entity::node;
 use super::entity::session::{ActiveModel, Column, Entity};
 use super::session::{SessionRecord, from_row, live, to_row};
-use super::{Store, StoreError};
+use super::{Store, StoreError, usage};
 use crate::demand::Demand;
 
 /// Most sessions of one transaction. More hold their rows for longer, and a database takes only so many values in a statement.
@@ -112,7 +112,7 @@ impl Store {
             rows.insert(record.id, record);
         }
         let (mut done, mut models) = (Vec::with_capacity(steps.len()), Vec::new());
-        let mut given = Vec::new();
+        let (mut given, mut changes) = (Vec::new(), Vec::new());
         for Step { id, on, next, takes } in steps {
             let Some(old) = rows.remove(&id) else {
                 done.push(Stepped::Missing);
@@ -140,7 +140,8 @@ impl Store {
             }
             new.revision = old.revision + 1;
             models.push(to_row(&new).into_active_model());
-            done.push(Stepped::Yes(new));
+            done.push(Stepped::Yes(new.clone()));
+            changes.push((old, new));
         }
         if models.is_empty() {
             transaction.rollback().await?;
@@ -150,6 +151,7 @@ impl Store {
                 replace(&transaction, given.iter().map(|record| to_row(record).into_active_model()).collect()).await?;
             }
             replace(&transaction, models).await?;
+            usage::follow(&transaction, &changes).await?;
             let uncertain = self.live.uncertain();
             transaction.commit().await?;
             uncertain.settle();

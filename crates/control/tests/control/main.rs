@@ -23,4 +23,5 @@ mod saves;
 mod stale;
 mod strangers;
 mod support;
+mod usage;
 mod web;

@@ -24,3 +24,5 @@ pub(super) mod tenant;
 pub(super) mod upload;
 pub(super) mod upload_object;
 pub(super) mod upload_root;
+pub(super) mod usage_fact;
+pub(super) mod usage_session;

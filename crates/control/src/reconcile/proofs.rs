@@ -1,0 +1,53 @@
+//! Proofs that sessions can still be played: when nobody sees the end of one, it counts until its last proof.
+//!
+//! Each session has its second of a period, so that the database hears of as many in each.
+
+use api::fleet::Health;
+use api::id::SessionId;
+use api::node::PlayerPresence;
+use api::session::SessionState;
+use tracing::error;
+
+use crate::app::{Plane, now};
+use crate::coordinator::fleet::Nodes;
+
+/// How often each is proven, in seconds: so much of a play is the customer's when its end is not seen. Shorter writes more, longer gives more away.
+const PERIOD_S: i64 = 30;
+
+/// Until which second everything was proven.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Proofs {
+    until_s: Option<i64>,
+}
+
+impl Proofs {
+    /// Proves those whose second has come.
+    pub(super) async fn keep(&mut self, plane: &Plane, nodes: &Nodes) {
+        let (at, now_s) = (now(), now().unix_ms() / 1000);
+        let since_s = self.until_s.unwrap_or(now_s - 1).max(now_s - PERIOD_S);
+        self.until_s = Some(now_s);
+        let is_due = |id: SessionId| {
+            let slot = i64::try_from(id.uuid().as_u128() % 1_000_003).unwrap_or(0) % PERIOD_S;
+            // Of the seconds after the last look one has this session's place in the period.
+            (now_s - slot).div_euclid(PERIOD_S) != (since_s - slot).div_euclid(PERIOD_S)
+        };
+        let mut sessions = Vec::new();
+        for record in plane.store.live.all() {
+            if !matches!(record.state, SessionState::Connected { .. }) || !is_due(record.id) {
+                continue;
+            }
+            let node = record.node.and_then(|id| nodes.get(&id)).filter(|node| node.health == Health::Alive);
+            let instance = node.and_then(|node| node.instance(record.instance, record.epoch));
+            if instance.is_some_and(|instance| matches!(instance.player, PlayerPresence::Connected)) {
+                sessions.push((record.id, record.epoch));
+            }
+        }
+        if sessions.is_empty() {
+            return;
+        }
+        if let Err(error) = plane.store.prove(at, &sessions).await {
+            // The next period proves more; who cannot be written down is not billed.
+            error!(error = &error as &dyn std::error::Error, "what is played could not be proven");
+        }
+    }
+}
