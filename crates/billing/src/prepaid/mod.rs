@@ -1,6 +1,6 @@
 //! Prepaid hours: which are used first, what becomes of the rest, and how long somebody can still play.
 //!
-//! Two things are apart. [`allocate`] is the money: a pure function of all lots and all usage, so that facts in another order cover the same hours.
+//! Two things are apart. [`allocate()`] is the money: a pure function of all lots and all usage, so that facts in another order cover the same hours.
 //! [`Wallet`] is the moment: it holds hours for sessions that play now, so that two of them do not play the same hour, and says when to warn.
 //!
 //! The hour that expires first is used first. Of two that expire together, the one that cannot roll over any more.
