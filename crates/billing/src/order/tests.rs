@@ -144,6 +144,13 @@ fn changes_cost_their_part() {
         ("2026-01-20", Act::Renew, Ok(("active", 10_000))),
     ]);
     assert_eq!(order.ends, Some(at("2027-02-01")));
+    let open = [
+        ("2026-01-01", submit(), Ok(("paid", 0))),
+        ("2026-01-01", Act::Activate, Ok(("active", 0))),
+        ("2026-01-16", Act::Upgrade { selection: with_term(Term::Open, 100) }, Ok(("active", 0))),
+        ("2026-01-17", Act::Downgrade { selection: with_term(Term::Open, 50) }, Err("upgrade an open one")),
+    ];
+    assert_eq!(check(with_term(Term::Open, 500), &open).phases.len(), 2);
     let bad = |selection| Act::Upgrade { selection };
     change(&[
         ("2026-01-16", bad(with_term(Term::Permanent, 9999)), Err("bought once is not changed")),
