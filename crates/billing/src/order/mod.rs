@@ -497,8 +497,6 @@ impl Order {
             }
             (RefundOf::Unused, Term::Open | Term::Periodic { .. }) => {
                 self.ends = Some(self.ends.map_or(now, |ends| ends.min(now)));
-                // Phases that have not begun never do.
-                self.phases.retain(|phase| phase.from < now);
             }
             (RefundOf::All, _) => {
                 self.ends = self.phases.first().map(|phase| phase.from);

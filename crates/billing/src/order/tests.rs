@@ -169,6 +169,12 @@ fn what_is_given_back_is_what_was_left() {
     check(monthly(1000), &steps(("2026-01-16", all(), Ok(("refunded", -1000)))));
     check(with_term(Term::Permanent, 1000), &steps(("2026-05-16", all(), Ok(("refunded", -1000)))));
     check(with_term(Term::Days { days: 9 }, 1000), &steps(("2026-01-02", unused(), Err("no unused part"))));
+    // What was renewed ahead, at other terms, is given back with it.
+    let mut ahead = begun(1000).to_vec();
+    ahead.push(("2026-01-10", Act::Downgrade { selection: monthly(500) }, Ok(("active", 0))));
+    ahead.push(("2026-01-11", Act::Renew, Ok(("active", 500))));
+    ahead.push(("2026-01-16", unused(), Ok(("refunded", -1016))));
+    check(monthly(1000), &ahead);
     // Cancelled: it runs out, and is not renewed.
     let mut cancelled = steps(("2026-01-16", Act::Cancel, Ok(("active", 0))));
     cancelled.push(("2026-01-20", Act::Renew, Err("it was cancelled")));
