@@ -89,7 +89,7 @@ impl World {
             ended: None,
         };
         // Whole minutes for those that pay by the hour: so sums of exactly half a unit happen, which are what roundings differ in.
-        let grain = if number % 4 == 0 { 60_000 } else { 1 };
+        let grain = if number.is_multiple_of(4) { 60_000 } else { 1 };
         let mut plays = Vec::new();
         let mut left = intervals;
         while left > 0 {
