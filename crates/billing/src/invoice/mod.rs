@@ -1,7 +1,7 @@
 //! Invoices: posted lines of one tenant, added up, taxed, printed and exported; and credit notes that refer to them.
 //!
 //! An invoice equals its lines, and its lines equal the intervals that they name: [`Invoice::verify_invariants`] checks the first of itself,
-//! [`prove`] the second from raw facts.
+//! [`prove()`] the second from raw facts.
 //! Deliberately absent: numbering (a sequence without gaps is the database's), tax law (the rate is brought), sending.
 
 mod credit;

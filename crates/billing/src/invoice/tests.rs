@@ -146,6 +146,32 @@ fn what_is_given_back_is_never_more_than_there_was() {
 }
 
 #[test]
+fn the_tax_of_many_small_credits_is_the_tax_of_one() {
+    let [first, _] = two_months("By the hour").2;
+    let mut notes: Vec<CreditNote> = Vec::new();
+    for index in 0..90 {
+        let credit = Credit { refers_to: 2, amount: Money::new(1, Currency::EUR), why: String::new() };
+        notes.push(first.credit(format!("c{index}").parse().unwrap(), at(0), &[credit], &notes).unwrap());
+    }
+    let tax: i64 = notes.iter().map(|note| note.tax.minor).sum();
+    // 19 % of 5.90 is 1.12, of 5.00 it is 0.95; of a cent it is nothing.
+    assert_eq!(tax, -17);
+}
+
+#[test]
+fn apps_share_a_line_by_their_time() {
+    let contract = contract(terms());
+    let plays = [play(1, &[(0, HOUR, false)]), play(2, &[(0, 3 * HOUR, false)]), play(4, &[(0, HOUR / 2, false)])];
+    let lines = Booked::new().book(charges(&contract, &plays, &[], 1), at(0)).unwrap();
+    let invoice = Invoice::issue(draft("a", "a", 1, lines), &apps()).unwrap();
+    invoice.verify_invariants().unwrap();
+    let told = |one: &AppSubtotal| (one.app.as_ref().map_or("", AppName::as_str).to_owned(), one.ms, one.net.minor);
+    let found: Vec<_> = invoice.apps.iter().map(told).collect();
+    let expected = [("", HOUR / 2, 45), ("chocolate-doom", HOUR, 90), ("supertux", 3 * HOUR, 270)];
+    assert_eq!(found, expected.map(|(app, ms, minor)| (app.to_owned(), ms, minor)));
+}
+
+#[test]
 fn hostile_names_are_only_names() {
     let [first, second] = two_months(HOSTILE).2;
     let html = first.html() + &second.html();

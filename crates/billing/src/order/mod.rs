@@ -126,7 +126,7 @@ impl OrderState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundOf {
-    /// The fee of the time that is left of the period.
+    /// The fee of the time that is left. Prepaid hours are cut by the same part; what was played beyond is rated as the terms say.
     Unused,
     /// All that the order ever cost, as if it had never begun.
     All,
@@ -155,7 +155,7 @@ pub enum Act {
     Activate,
     /// The next term of a periodic order was paid, or is put on the next invoice: it goes on for it.
     Renew,
-    /// Other terms from now on, for what is left of the period.
+    /// Other terms from now on, for what is left of the period. Of an open order also cheaper ones: nothing was paid for ahead.
     Upgrade {
         /// To what.
         selection: Selection,
@@ -434,8 +434,8 @@ impl Order {
             return Err(self.illegal("upgrade", "it changes within its time, and once a moment"));
         }
         let (old, new) = (self.selection.terms(), selection.terms());
-        if new.term == old.term && selection.terms().fee(selection.units)?.minor < old.fee(self.selection.units)?.minor
-        {
+        let is_paid_ahead = new.term == old.term && !matches!(new.term, Term::Open);
+        if is_paid_ahead && selection.terms().fee(selection.units)?.minor < old.fee(self.selection.units)?.minor {
             let remedy = "downgrade to it: that takes effect with the next renewal";
             return Err(OrderError::Selection { fault: "it costs less", remedy });
         }
@@ -497,8 +497,6 @@ impl Order {
             }
             (RefundOf::Unused, Term::Open | Term::Periodic { .. }) => {
                 self.ends = Some(self.ends.map_or(now, |ends| ends.min(now)));
-                // Phases that have not begun never do.
-                self.phases.retain(|phase| phase.from < now);
             }
             (RefundOf::All, _) => {
                 self.ends = self.phases.first().map(|phase| phase.from);

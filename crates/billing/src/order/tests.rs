@@ -144,6 +144,13 @@ fn changes_cost_their_part() {
         ("2026-01-20", Act::Renew, Ok(("active", 10_000))),
     ]);
     assert_eq!(order.ends, Some(at("2027-02-01")));
+    let open = [
+        ("2026-01-01", submit(), Ok(("paid", 0))),
+        ("2026-01-01", Act::Activate, Ok(("active", 0))),
+        ("2026-01-16", Act::Upgrade { selection: with_term(Term::Open, 100) }, Ok(("active", 0))),
+        ("2026-01-17", Act::Downgrade { selection: with_term(Term::Open, 50) }, Err("upgrade an open one")),
+    ];
+    assert_eq!(check(with_term(Term::Open, 500), &open).phases.len(), 2);
     let bad = |selection| Act::Upgrade { selection };
     change(&[
         ("2026-01-16", bad(with_term(Term::Permanent, 9999)), Err("bought once is not changed")),
@@ -162,6 +169,12 @@ fn what_is_given_back_is_what_was_left() {
     check(monthly(1000), &steps(("2026-01-16", all(), Ok(("refunded", -1000)))));
     check(with_term(Term::Permanent, 1000), &steps(("2026-05-16", all(), Ok(("refunded", -1000)))));
     check(with_term(Term::Days { days: 9 }, 1000), &steps(("2026-01-02", unused(), Err("no unused part"))));
+    // What was renewed ahead, at other terms, is given back with it.
+    let mut ahead = begun(1000).to_vec();
+    ahead.push(("2026-01-10", Act::Downgrade { selection: monthly(500) }, Ok(("active", 0))));
+    ahead.push(("2026-01-11", Act::Renew, Ok(("active", 500))));
+    ahead.push(("2026-01-16", unused(), Ok(("refunded", -1016))));
+    check(monthly(1000), &ahead);
     // Cancelled: it runs out, and is not renewed.
     let mut cancelled = steps(("2026-01-16", Act::Cancel, Ok(("active", 0))));
     cancelled.push(("2026-01-20", Act::Renew, Err("it was cancelled")));

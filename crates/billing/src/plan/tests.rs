@@ -172,3 +172,33 @@ fn the_rules_of_geforce_now_can_be_written() {
     }
     assert_eq!(pack.allowance().unwrap().seconds, 15 * HOUR);
 }
+
+/// All that the product centre sells.
+#[test]
+fn every_kind_of_plan_can_be_written() {
+    let per = |minor, seconds| Usage::Metered { metered: Metered::flat(Rate { minor, seconds }) };
+    let every =
+        |every| Terms { term: Term::Periodic { every }, fee_minor: 999, usage: Usage::Included, ..by_the_hour(0) };
+    let reserved = Concurrency { guarantee: 100, borrow: 20, maximum: 120 };
+    let trial = Limits { session_s: Some(900), period_s: Some(3600), plays: Some(3) };
+    let plans = [
+        ("second", Terms { usage: per(25, 1000), ..by_the_hour(0) }),
+        ("hour", by_the_hour(90)),
+        ("day", every(Cadence::Day)),
+        ("week", every(Cadence::Week)),
+        ("month", every(Cadence::Month)),
+        ("quarter", every(Cadence::Quarter)),
+        ("year", every(Cadence::Year)),
+        ("permanent", Terms { term: Term::Permanent, ..every(Cadence::Day) }),
+        ("reserved", Terms { concurrency: reserved, ..every(Cadence::Month) }),
+        (
+            "trial",
+            Terms { term: Term::Days { days: 14 }, fee_minor: 0, limits: trial, is_trial: true, ..every(Cadence::Day) },
+        ),
+    ];
+    for (name, terms) in plans {
+        terms.check().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let text = serde_json::to_string(&terms).unwrap();
+        assert_eq!(serde_json::from_str::<Terms>(&text).unwrap(), terms, "{name}");
+    }
+}

@@ -6,7 +6,7 @@ use api::clock::UtcTime;
 use api::id::SessionId;
 use serde::{Deserialize, Serialize};
 
-use super::{Lot, lot_id};
+use super::{Lot, rolled_id};
 use crate::id::{LotId, OrderId};
 use crate::ledger::recognised;
 use crate::money::{Money, MoneyError};
@@ -207,8 +207,7 @@ fn close(lots: &mut Vec<LotUse>, border: UtcTime) -> Result<(), MoneyError> {
             let own = &lots[index].lot;
             // The part of the price that goes on with it: what the rest does not earn.
             let price = own.price.minus(recognised(own.price, own.ms - goes_on, own.ms)?)?;
-            let id = lot_id(order, border, true);
-            let lot = Lot { id, ms: goes_on, roll_over_ms: 0, price, ..next.lot.clone() };
+            let lot = Lot { id: rolled_id(own.id), ms: goes_on, roll_over_ms: 0, price, ..next.lot.clone() };
             rolled.push(fresh(&lot));
         }
         let closed = &mut lots[index];

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::money::Currency;
 use crate::plan::tests::geforce_now;
+use crate::plan::{Allowance, Beyond, Usage};
 use crate::rating::tests::{HOUR, at, contract};
 use crate::usage::{Fact, FactKind};
 
@@ -104,6 +105,41 @@ fn a_member_plays_a_hundred_hours_and_a_pack() {
         allocation.lots.iter().map(|one| [one.used_ms, one.rolled_ms, one.left_ms].map(|ms| ms / HOUR)).collect();
     assert_eq!(told, [[90, 10, 0], [100, 0, 0], [10, 0, 5], [10, 0, 0]]);
     assert_eq!(allocation.covered_ms(member.order), [(at(0), 210 * HOUR)].into());
+}
+
+#[test]
+fn hours_of_a_period_are_one_pool() {
+    // 31 days; after 15.5 of them from 100 to 200 hours: 50 and 100 of them, whenever they are played.
+    let [_, (_, performance), ..] = geforce_now();
+    let (month, half) = (31 * 24 * HOUR, 31 * 12 * HOUR);
+    let mut member = contract(performance.clone());
+    let mut dearer = member.phases[0].clone();
+    dearer.from = at(half);
+    dearer.version.number = 2;
+    dearer.version.terms.fee_minor = 2198;
+    let allowance = Allowance { seconds: 200 * 3600, roll_over_s: 30 * 3600, beyond: Beyond::End };
+    dearer.version.terms.usage = Usage::Prepaid { allowance };
+    member.phases.push(dearer);
+    let lots = lots(&member, at(month + 1)).unwrap();
+    assert_eq!(
+        lots.iter().map(|lot| (lot.from, lot.ms / HOUR)).collect::<Vec<_>>(),
+        [(at(0), 50), (at(0), 100), (at(month), 200)]
+    );
+    let told = |uses: &[Use]| -> Vec<[i64; 4]> {
+        let allocation = allocate(&lots, uses, at(month)).unwrap();
+        allocation.verify_invariants().unwrap();
+        let parts = |one: &LotUse| [one.used_ms, one.rolled_ms, one.expired_ms, one.left_ms].map(|ms| ms / HOUR);
+        allocation.lots.iter().map(parts).collect()
+    };
+    // Eighty hours before the change: thirty are of the new hours, nothing is uncovered.
+    let mut used: Vec<Use> = (0..8).map(|n| played(n, 0, 10 * HOUR)).collect();
+    assert_eq!(told(&used).iter().map(|parts| parts[0]).sum::<i64>(), 80);
+    // Ten before it, ten after it: the caps of both parts roll over, together what a half of each is.
+    used.truncate(1);
+    used.push(played(9, half, half + 10 * HOUR));
+    let parts = told(&used);
+    let sums = [0, 1, 2, 3].map(|part| parts.iter().map(|lot| lot[part]).sum::<i64>());
+    assert_eq!(sums, [20, 22, 107, 222]);
 }
 
 #[test]

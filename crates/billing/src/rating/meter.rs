@@ -124,7 +124,7 @@ impl<'a> Meter<'a> {
 
     /// The charges of all segments with plays, and of all fees that are due at `now`, in the order of their keys.
     ///
-    /// `covered_ms` says how much of each segment prepaid hours cover, by its first moment; see [`crate::prepaid::allocate`].
+    /// `covered_ms` says how much of each segment prepaid hours cover, by its first moment; see [`allocate()`](crate::prepaid::allocate()).
     ///
     /// # Errors
     /// An amount that is too large, or a moment outside of the calendar.
