@@ -192,6 +192,40 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/audit": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Who changed what, the newest first: all for the operator, what is a tenant's for its owners. */
+        readonly get: operations["list_audit"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/bearer": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Who the bearer of the sent key is, and what it may do. */
+        readonly get: operations["bearer"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/commands": {
         readonly parameters: {
             readonly query?: never;
@@ -272,6 +306,41 @@ export interface paths {
         readonly post?: never;
         /** Forgets what was learnt of an app's sessions: it is learnt anew. For titles that were measured while something was wrong. */
         readonly delete: operations["forget_demands"];
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/keys": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** Keys, the newest first: all for the operator, a tenant's own for its owners. Also those that are revoked or expired. */
+        readonly get: operations["list_keys"];
+        readonly put?: never;
+        /** Makes a key, which may do no more than the key that asks. */
+        readonly post: operations["create_key"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/keys/{key}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        readonly post?: never;
+        /** Makes a key no key any more, at once. Asking again changes nothing. */
+        readonly delete: operations["revoke_key"];
         readonly options?: never;
         readonly head?: never;
         readonly patch?: never;
@@ -733,14 +802,33 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        readonly get?: never;
+        /** All tenants, by name. */
+        readonly get: operations["list_tenants"];
         readonly put?: never;
-        /** Makes a tenant. The answer holds the tenant's token, once. */
+        /** Makes a tenant. The answer holds the secret of its first key, once. */
         readonly post: operations["create_tenant"];
         readonly delete?: never;
         readonly options?: never;
         readonly head?: never;
         readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/tenants/{tenant}": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** One tenant. */
+        readonly get: operations["one_tenant"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        /** Changes what is set of a tenant; what is absent stays. Limits are the operator's to set. */
+        readonly patch: operations["configure_tenant"];
         readonly trace?: never;
     };
     readonly "/v1/tenants/{tenant}/grant": {
@@ -753,6 +841,23 @@ export interface paths {
         readonly get?: never;
         /** Sets what a tenant may use at once, on all sites together. Sessions that it has already go on. */
         readonly put: operations["set_grant"];
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/tenants/{tenant}/state": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        /** Suspends a tenant, lifts that, or closes it: then its keys are revoked, and what is played of its apps ends, saved. */
+        readonly put: operations["set_tenant_state"];
         readonly post?: never;
         readonly delete?: never;
         readonly options?: never;
@@ -845,10 +950,44 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/usage": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /**
+         * Sessions that were played, the newest first, each with the intervals that bills are made of. They are kept when the session itself is
+         *     forgotten.
+         */
+        readonly get: operations["list_usage"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Who changed something. */
+        readonly Actor: {
+            /** @description The key's or the player's id; absent for the operator's token. */
+            readonly id?: string | null;
+            /** @description What kind of somebody. */
+            readonly kind: components["schemas"]["ActorKind"];
+            /** @description The key's name at that time. */
+            readonly name?: string | null;
+        };
+        /**
+         * @description What kind of somebody changed something.
+         * @enum {string}
+         */
+        readonly ActorKind: "Operator" | "Key" | "Player";
         /** @description Amounts of what sessions take of a node, besides places. */
         readonly Amounts: {
             /**
@@ -924,6 +1063,45 @@ export interface components {
          * @example chocolate-doom
          */
         readonly AppName: string;
+        /** @description A change: who made it, when, of what, and what was before and after. */
+        readonly AuditEntry: {
+            /**
+             * @description What was done: a noun and a verb.
+             * @example key.create
+             */
+            readonly action: string;
+            /** @description Who. */
+            readonly actor: components["schemas"]["Actor"];
+            /** @description As it is since; absent for what is gone. */
+            readonly after?: Record<string, never> | null;
+            /** @description When. */
+            readonly at: components["schemas"]["UtcTime"];
+            /** @description As it was; absent for what was not there. Secrets are never in it. */
+            readonly before?: Record<string, never> | null;
+            /** @description Its id. Ids sort by time. */
+            readonly id: components["schemas"]["AuditId"];
+            /** @description To what: an id or a name. */
+            readonly target: string;
+            /** @description Of which tenant it was; absent for what belongs to the installation. */
+            readonly tenant?: string | null;
+        };
+        /** @description Id of a audit entry. */
+        readonly AuditId: string;
+        /** @description Changes, the newest first. */
+        readonly AuditList: {
+            /** @description As many as were asked for, or all that there are. */
+            readonly entries: readonly components["schemas"]["AuditEntry"][];
+        };
+        /** @description Who the bearer of a token is. */
+        readonly Bearer: {
+            readonly key?: components["schemas"]["KeyId"] | null;
+            /** @description What may be done with it. */
+            readonly rights: readonly components["schemas"]["Right"][];
+            /** @description The role. */
+            readonly role: components["schemas"]["Role"];
+            /** @description The tenant; absent for the operator. */
+            readonly tenant?: string | null;
+        };
         /** @description What a button sends. */
         readonly ButtonBinding: {
             /** @description A key as `KeyboardEvent.code`. */
@@ -1068,6 +1246,16 @@ export interface components {
             /** @description In which role. */
             readonly role: components["schemas"]["CommandRole"];
         };
+        /** @description Changes what is set of a tenant; what is absent stays. */
+        readonly ConfigureTenant: {
+            /** @description Its colour on pages, `#rrggbb`; an empty text takes it away. */
+            readonly colour?: string | null;
+            readonly limits?: components["schemas"]["TenantLimits"] | null;
+            /** @description Time zone of its days and months. What was billed stays. */
+            readonly time_zone?: string | null;
+            /** @description What people call it, 1 to 80 characters. */
+            readonly title?: string | null;
+        };
         /** @description Names the content of a release or of a save in the content store: 64 hexadecimal digits. */
         readonly ContentId: string;
         /** @description Asks for a token by which one machine may join. */
@@ -1076,6 +1264,22 @@ export interface components {
             readonly class?: string | null;
             /** @description The site that it joins: 1 to 40 of `a-z`, `0-9`, `-`. A new name makes a new site. */
             readonly site: string;
+        };
+        /** @description Makes a key. */
+        readonly CreateKey: {
+            /**
+             * Format: int32
+             * @description For how many seconds it is good. Default: until it is revoked.
+             */
+            readonly expires_in_s?: number | null;
+            /** @description What people call it, 1 to 60 characters: where it is used. */
+            readonly name: string;
+            /** @description Of the role's rights only these. Default: all of them. */
+            readonly rights?: readonly components["schemas"]["Right"][] | null;
+            /** @description What it may do. */
+            readonly role: components["schemas"]["Role"];
+            /** @description Whose it is. Default: of the tenant who asks; the operator's own when the operator asks. */
+            readonly tenant?: string | null;
         };
         /** @description Asks for a pool. */
         readonly CreatePool: {
@@ -1111,8 +1315,14 @@ export interface components {
         };
         /** @description Makes a tenant. */
         readonly CreateTenant: {
+            /** @description Default: `EUR`. It cannot be changed later: what was billed stays what it was. */
+            readonly currency?: string | null;
             /** @description 1 to 40 of `a-z`, `0-9` and `-`. */
             readonly name: components["schemas"]["AppName"];
+            /** @description Default: `UTC`. */
+            readonly time_zone?: string | null;
+            /** @description What people call it, 1 to 80 characters. Default: its name. */
+            readonly title?: string | null;
         };
         /** @description A token by which one machine may join, once. */
         readonly CreatedJoinToken: {
@@ -1120,6 +1330,13 @@ export interface components {
             readonly expires_at: components["schemas"]["UtcTime"];
             /** @description The text for `kite node --join`. Shown once; the server keeps a hash. */
             readonly token: string;
+        };
+        /** @description A new key. */
+        readonly CreatedKey: {
+            /** @description It. */
+            readonly key: components["schemas"]["Key"];
+            /** @description The secret, a bearer token. It is shown once; the server keeps a hash. */
+            readonly secret: string;
         };
         /** @description A new player. */
         readonly CreatedPlayer: {
@@ -1145,7 +1362,7 @@ export interface components {
         readonly CreatedTenant: {
             /** @description The tenant. */
             readonly name: components["schemas"]["AppName"];
-            /** @description Bearer token that uploads and releases the tenant's apps. Shown once; the server keeps a hash. */
+            /** @description The secret of its first key, whose role is `owner`. It is shown once; the server keeps a hash. */
             readonly token: string;
         };
         /** @description A new upload. */
@@ -1218,6 +1435,33 @@ export interface components {
             readonly mouse: components["schemas"]["MouseMode"];
             /** @description What a touch screen does. */
             readonly touch: components["schemas"]["Touch"];
+        };
+        /** @description A key, without its secret. */
+        readonly Key: {
+            /** @description When it was made. */
+            readonly created_at: components["schemas"]["UtcTime"];
+            /** @description The last four characters of its secret, by which people find it again. */
+            readonly ends_with: string;
+            readonly expires_at?: components["schemas"]["UtcTime"] | null;
+            /** @description Its id. */
+            readonly id: components["schemas"]["KeyId"];
+            readonly last_used_at?: components["schemas"]["UtcTime"] | null;
+            /** @description What people call it. */
+            readonly name: string;
+            readonly revoked_at?: components["schemas"]["UtcTime"] | null;
+            /** @description What it may do. */
+            readonly rights: readonly components["schemas"]["Right"][];
+            /** @description Its role. */
+            readonly role: components["schemas"]["Role"];
+            /** @description Whose it is; absent for the operator's. */
+            readonly tenant?: string | null;
+        };
+        /** @description Id of a key. */
+        readonly KeyId: string;
+        /** @description Keys, the newest first. */
+        readonly KeyList: {
+            /** @description Also those that are revoked or expired. */
+            readonly keys: readonly components["schemas"]["Key"][];
         };
         /** @description From the server over the link, as a JSON text message. */
         readonly LinkMessage: {
@@ -1566,6 +1810,16 @@ export interface components {
              */
             readonly size: number;
         };
+        /**
+         * @description Something that may be done, of all that belongs to one tenant.
+         * @enum {string}
+         */
+        readonly Right: "AppsRead" | "AppsWrite" | "SessionsRead" | "SessionsWrite" | "Commands" | "MoneyRead" | "MoneyWrite" | "Keys" | "TenantWrite" | "AuditRead";
+        /**
+         * @description What somebody is to a tenant, or to the installation.
+         * @enum {string}
+         */
+        readonly Role: "Operator" | "Owner" | "Developer" | "Support" | "Finance";
         /** @description Id of a save. */
         readonly SaveId: string;
         /**
@@ -1747,6 +2001,38 @@ export interface components {
         };
         /** @description A bearer token. Its text never reaches logs: `Debug` hides it. */
         readonly SessionToken: string;
+        /** @description What was played of one session. */
+        readonly SessionUsage: {
+            /** @description The app. */
+            readonly app: components["schemas"]["AppName"];
+            /** @description When it was asked for. */
+            readonly begun: components["schemas"]["UtcTime"];
+            /**
+             * Format: int64
+             * @description Milliseconds of all that are no fault of the platform's.
+             */
+            readonly billed_ms: number;
+            readonly ended?: components["schemas"]["UtcTime"] | null;
+            /**
+             * Format: int64
+             * @description Milliseconds of those that are.
+             */
+            readonly fault_ms: number;
+            /** @description Disjoint, the earliest first, inside of its life. */
+            readonly intervals: readonly components["schemas"]["UsageInterval"][];
+            readonly player?: components["schemas"]["PlayerId"] | null;
+            /**
+             * Format: int32
+             * @description Its release; absent for a directory.
+             */
+            readonly release?: number | null;
+            /** @description The session. It may be forgotten itself: this is kept. */
+            readonly session: components["schemas"]["SessionId"];
+            /** @description Size and rate. */
+            readonly spec: components["schemas"]["StreamSpec"];
+            /** @description Whose app was played. */
+            readonly tenant: string;
+        };
         /** @description Lets a channel point to a release. */
         readonly SetChannel: {
             /**
@@ -1764,6 +2050,13 @@ export interface components {
         readonly SetReplica: {
             /** @description As much. */
             readonly policy: components["schemas"]["ReplicaPolicy"];
+        };
+        /** @description Changes what a tenant is allowed. */
+        readonly SetTenantState: {
+            /** @description Why, for the record: at most 400 characters. */
+            readonly reason?: string | null;
+            /** @description From now on. */
+            readonly state: components["schemas"]["TenantState"];
         };
         /** @description What a site says of a session. */
         readonly SiteVerdict: {
@@ -1878,6 +2171,17 @@ export interface components {
              */
             readonly video_kbps: number;
         };
+        /** @description A tenant. */
+        readonly Tenant: {
+            /** @description When it was made. */
+            readonly created_at: components["schemas"]["UtcTime"];
+            /** @description Its name in requests. */
+            readonly name: components["schemas"]["AppName"];
+            /** @description What is set. */
+            readonly settings: components["schemas"]["TenantSettings"];
+            /** @description What it is allowed at the moment. */
+            readonly state: components["schemas"]["TenantState"];
+        };
         /** @description What a tenant may use at once, on all sites together. */
         readonly TenantGrant: {
             /**
@@ -1901,6 +2205,48 @@ export interface components {
              */
             readonly weight?: number;
         };
+        /** @description What one tenant may use at most, besides what it ordered. Absent: as much as the installation allows. */
+        readonly TenantLimits: {
+            /**
+             * Format: int64
+             * @description Bytes of all its releases together, in MiB, each file counted as often as a release has it.
+             */
+            readonly releases_mb?: number | null;
+            /**
+             * Format: int32
+             * @description Sessions of one of its players at once, of its apps.
+             */
+            readonly sessions_per_player?: number | null;
+        };
+        /** @description Tenants, by name. */
+        readonly TenantList: {
+            /** @description All. */
+            readonly tenants: readonly components["schemas"]["Tenant"][];
+        };
+        /** @description What can be set of a tenant. */
+        readonly TenantSettings: {
+            /** @description Its colour on pages, `#rrggbb`. */
+            readonly colour?: string | null;
+            /**
+             * @description The currency of its prices, three letters of ISO 4217.
+             * @example EUR
+             */
+            readonly currency: string;
+            /** @description What it may use at most. */
+            readonly limits?: components["schemas"]["TenantLimits"];
+            /**
+             * @description Time zone of its days and months, as in the IANA database.
+             * @example Europe/Berlin
+             */
+            readonly time_zone: string;
+            /** @description What people call it. */
+            readonly title: string;
+        };
+        /**
+         * @description What a tenant is allowed at the moment.
+         * @enum {string}
+         */
+        readonly TenantState: "active" | "suspended" | "closed";
         /** @description What a touch screen does. */
         readonly Touch: {
             /** @description The controls of [`TouchMode::Pad`]; a standard gamepad is drawn when it is empty. */
@@ -1976,6 +2322,45 @@ export interface components {
         };
         /** @description Id of a upload. */
         readonly UploadId: string;
+        /** @description How an interval came to its end. */
+        readonly UsageEnding: {
+            /** @enum {string} */
+            readonly ending: "open";
+        } | {
+            /** @description `disconnected`, or the reason of the session's end. */
+            readonly because: string;
+            /** @enum {string} */
+            readonly ending: "closed";
+        } | {
+            /** @enum {string} */
+            readonly ending: "last_proven";
+        };
+        /** @description Time in which a player could play, without a gap. */
+        readonly UsageInterval: components["schemas"]["UsageEnding"] & {
+            /**
+             * Format: int32
+             * @description Which start of the session's game.
+             */
+            readonly epoch: number;
+            /** @description From this moment. */
+            readonly from: components["schemas"]["UtcTime"];
+            /** @description Names it, the same each time it is told: 32 hexadecimal digits. */
+            readonly id: string;
+            /** @description True when a fault of the platform ended it: it is metered, and costs nothing. */
+            readonly is_fault: boolean;
+            /**
+             * Format: int64
+             * @description How long, in milliseconds.
+             */
+            readonly ms: number;
+            /** @description Until before this one. */
+            readonly to: components["schemas"]["UtcTime"];
+        };
+        /** @description Sessions that were played, the newest first. */
+        readonly UsageList: {
+            /** @description As many as were asked for, or all that there are. */
+            readonly sessions: readonly components["schemas"]["SessionUsage"][];
+        };
         /**
          * Format: date-time
          * @description An instant in UTC, RFC 3339.
@@ -2416,6 +2801,71 @@ export interface operations {
             };
         };
     };
+    readonly list_audit: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Those of this tenant. Default: all that the caller may see. */
+                readonly tenant?: string;
+                /** @description Those before this one: the last of the page before. */
+                readonly before?: components["schemas"]["AuditId"];
+                /** @description At most so many: 1 to 200. Default: 50. */
+                readonly limit?: number;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The changes. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly bearer: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description Who he is. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Bearer"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readonly commands: {
         readonly parameters: {
             readonly query?: {
@@ -2563,6 +3013,100 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["ForgottenDemands"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly list_keys: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The keys, without their secrets. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["KeyList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly create_key: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["CreateKey"];
+            };
+        };
+        readonly responses: {
+            /** @description The key with its secret, which is shown once. */
+            readonly 201: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly revoke_key: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The key's id. */
+                readonly key: components["schemas"]["KeyId"];
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The key as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Key"];
                 };
             };
             /** @description A problem. */
@@ -3648,6 +4192,35 @@ export interface operations {
             };
         };
     };
+    readonly list_tenants: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The tenants. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["TenantList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     readonly create_tenant: {
         readonly parameters: {
             readonly query?: never;
@@ -3661,13 +4234,81 @@ export interface operations {
             };
         };
         readonly responses: {
-            /** @description The tenant, with its token. */
+            /** @description The tenant, with its first key. */
             readonly 201: {
                 headers: {
                     readonly [name: string]: unknown;
                 };
                 content: {
                     readonly "application/json": components["schemas"]["CreatedTenant"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly one_tenant: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The tenant's name. */
+                readonly tenant: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The tenant. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly configure_tenant: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The tenant's name. */
+                readonly tenant: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["ConfigureTenant"];
+            };
+        };
+        readonly responses: {
+            /** @description The tenant as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Tenant"];
                 };
             };
             /** @description A problem. */
@@ -3704,6 +4345,42 @@ export interface operations {
                 };
                 content: {
                     readonly "application/json": components["schemas"]["TenantGrant"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly set_tenant_state: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The tenant's name. */
+                readonly tenant: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/json": components["schemas"]["SetTenantState"];
+            };
+        };
+        readonly responses: {
+            /** @description The tenant as it is now. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["Tenant"];
                 };
             };
             /** @description A problem. */
@@ -3877,6 +4554,44 @@ export interface operations {
                 };
                 content: {
                     readonly "application/octet-stream": readonly number[];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly list_usage: {
+        readonly parameters: {
+            readonly query?: {
+                /** @description Those of this tenant. Default: all that the caller may see. */
+                readonly tenant?: string;
+                /** @description This one alone. */
+                readonly session?: components["schemas"]["SessionId"];
+                /** @description Those before this one: the last of the page before. */
+                readonly before?: components["schemas"]["SessionId"];
+                /** @description At most so many: 1 to 500. Default: 100. */
+                readonly limit?: number;
+            };
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description What was played. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["UsageList"];
                 };
             };
             /** @description A problem. */
