@@ -79,6 +79,10 @@ test("a tenant is made, its people do what their roles may do, its game is playe
   good(undefined, "tenant", "resume", "studio");
   await leave(page);
 
+  const used = good(finance, "usage");
+  assert.match(used, /^ses_[0-9a-f]{32} {2}studio {2}probe-x11 {2}\d+\.\d{3} s$/m);
+  assert.match(used, /^ {2}\S+Z {2}\S+Z {2}\d+\.\d{3} s {2}player_left$/m);
+
   const keys = good(owner, "key", "list").split("\n");
   const books = keys.find((line) => line.includes("  books  "))?.split(" ")[0] ?? "";
   good(owner, "key", "revoke", books);
