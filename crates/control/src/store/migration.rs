@@ -7,6 +7,7 @@ mod fleet;
 mod keeping;
 mod leadership;
 mod pool;
+mod probe;
 
 use sea_orm_migration::prelude::*;
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(leadership::CreateLeadership),
             Box::new(demand::CreateDemand),
             Box::new(pool::CreatePool),
+            Box::new(probe::AddProbes),
         ]
     }
 }

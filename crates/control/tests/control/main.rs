@@ -19,6 +19,7 @@ mod pools;
 mod queue;
 mod restart;
 mod saves;
+mod sites;
 mod stale;
 mod support;
 mod web;
