@@ -18,8 +18,21 @@ function tidy(command: string, ...args: readonly string[]): void {
   spawnSync(command, args, { encoding: "utf8" });
 }
 
+/** What can be chosen for a fleet. */
+export interface FleetOptions {
+  /** The site of each node, in turn; `here` for all when not given. */
+  readonly sites?: readonly string[];
+  /** Players are told another address of each node, where something may stand in the way: {@link FleetNode.way}. */
+  readonly withWay?: boolean;
+}
+
+/** Media ports of a node with a way before it: its only session's, and the echo's. */
+const WAY_PORTS: readonly [number, number] = [50_000, 50_001];
+
 export interface FleetNode {
   readonly name: string;
+  /** Its UDP ports: where players send to, and where it listens. */
+  readonly way: readonly { readonly from: string; readonly to: string }[];
   /** As the control plane calls it. */
   readonly id: string;
   program: Program;
@@ -36,6 +49,8 @@ export interface Fleet {
   restartControl(): Promise<number>;
   /** A request of the operator. */
   ask(method: string, path: string, body?: unknown): Promise<unknown>;
+  /** The operator's `kite` with these arguments; what it says. */
+  kite(...args: readonly string[]): string;
   stop(): Promise<void>;
 }
 
@@ -44,7 +59,7 @@ interface Listed {
 }
 
 /** Starts a control plane and so many nodes with a place each, and waits until all are well. */
-export async function startFleet(games: readonly string[], count: number): Promise<Fleet> {
+export async function startFleet(games: readonly string[], count: number, options: FleetOptions = {}): Promise<Fleet> {
   const directory = newDirectory("kite-fleet-");
   writeFileSync(join(directory, "config.toml"), `${WIDE_LIMITS}\n[store]\ndir = "${join(directory, "store")}"\n`);
   const names = Array.from({ length: count }, (_, index) => `kite-test-${index + 1}`);
@@ -86,8 +101,8 @@ export async function startFleet(games: readonly string[], count: number): Promi
     return response.json();
   };
   const startNode = (name: string, index: number): Program => {
-    const address = `${NETWORK}.${index + 11}`;
-    const token = kite("fleet", "token", "--site=here");
+    const site = options.sites?.[index] ?? "here";
+    const token = kite("fleet", "token", `--site=${site}`);
     const own = join(directory, name);
     mkdirSync(own, { mode: 0o755 });
     return start({
@@ -101,7 +116,9 @@ export async function startFleet(games: readonly string[], count: number): Promi
         `--data=${join(own, "data")}`,
         `--config=${join(directory, "config.toml")}`,
         `--runtime=${join(own, "run")}`,
-        `--advertise=${address}`,
+        `--advertise=${options.withWay ? wayTo(index) : address(index)}`,
+        // The control plane asks the witness directly, whatever stands in the players' way.
+        ...(options.withWay ? [`--ports=${WAY_PORTS.join("-")}`, `--witness=${address(index)}:0`] : []),
         "--sessions=1",
       ],
       log: join(directory, `${name}.log`),
@@ -123,6 +140,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
       name,
       id,
       program,
+      way: WAY_PORTS.map((port) => ({ from: `${wayTo(index)}:${port}`, to: `${address(index)}:${port}` })),
       kill: () => process.kill(program.pid, "SIGKILL"),
       cut: () => void run("ip", "link", "set", `${name}h`.slice(-15), "down"),
     };
@@ -131,6 +149,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
     base,
     nodes,
     ask,
+    kite,
     async restartControl() {
       process.kill(control.pid, "SIGKILL");
       const began = performance.now();
@@ -147,16 +166,23 @@ export async function startFleet(games: readonly string[], count: number): Promi
   };
 }
 
+/** The node's own address. */
+const address = (index: number): string => `${NETWORK}.${index + 11}`;
+
+/** The host's address that stands for a node. */
+const wayTo = (index: number): string => `${NETWORK}.${index + 111}`;
+
 function makeNetwork(names: readonly string[]): void {
   run("ip", "link", "add", BRIDGE, "type", "bridge");
   run("ip", "address", "add", `${NETWORK}.1/24`, "dev", BRIDGE);
   run("ip", "link", "set", BRIDGE, "up");
   for (const [index, name] of names.entries()) {
     const [host, inside] = [`${name}h`, `${name}n`];
+    run("ip", "address", "add", `${wayTo(index)}/24`, "dev", BRIDGE);
     run("ip", "netns", "add", name);
     run("ip", "link", "add", host, "type", "veth", "peer", "name", inside, "netns", name);
     run("ip", "link", "set", host, "master", BRIDGE, "up");
-    run("ip", "-n", name, "address", "add", `${NETWORK}.${index + 11}/24`, "dev", inside);
+    run("ip", "-n", name, "address", "add", `${address(index)}/24`, "dev", inside);
     run("ip", "-n", name, "link", "set", inside, "up");
     run("ip", "-n", name, "link", "set", "lo", "up");
   }
