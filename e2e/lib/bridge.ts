@@ -26,6 +26,7 @@ export class Bridge {
     run("ip", "link", "set", name, "up");
     for (const [index, member] of members.entries()) {
       const inside = `${member}n`;
+      run("ip", "address", "add", `${this.wayTo(index)}/24`, "dev", name);
       run("ip", "netns", "add", member);
       run("ip", "link", "add", this.#outside(index), "type", "veth", "peer", "name", inside, "netns", member);
       run("ip", "link", "set", this.#outside(index), "master", name, "up");
@@ -43,6 +44,11 @@ export class Bridge {
   /** The address of a member. */
   address(index: number): string {
     return `${this.network}.${index + 11}`;
+  }
+
+  /** An address of this machine that can stand for a member's, with something in the way. */
+  wayTo(index: number): string {
+    return `${this.network}.${index + 111}`;
   }
 
   /** Nothing comes to it or from it any more. */

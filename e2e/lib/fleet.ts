@@ -9,8 +9,21 @@ import { ROOT, WIDE_LIMITS, binary, newDirectory } from "./kite.ts";
 import { freePort, start, until } from "./programs.ts";
 import type { Program } from "./programs.ts";
 
+/** What can be chosen for a fleet. */
+export interface FleetOptions {
+  /** The site of each node, in turn; `here` for all when not given. */
+  readonly sites?: readonly string[];
+  /** Players are told another address of each node, where something may stand in the way: {@link FleetNode.way}. */
+  readonly withWay?: boolean;
+}
+
+/** Media ports of a node with a way before it: its only session's, and the echo's. */
+const WAY_PORTS: readonly [number, number] = [50_000, 50_001];
+
 export interface FleetNode {
   readonly name: string;
+  /** Its UDP ports: where players send to, and where it listens. */
+  readonly way: readonly { readonly from: string; readonly to: string }[];
   /** As the control plane calls it. */
   readonly id: string;
   program: Program;
@@ -27,6 +40,8 @@ export interface Fleet {
   restartControl(): Promise<number>;
   /** A request of the operator. */
   ask(method: string, path: string, body?: unknown): Promise<unknown>;
+  /** The operator's `kite` with these arguments; what it says. */
+  kite(...args: readonly string[]): string;
   stop(): Promise<void>;
 }
 
@@ -35,7 +50,7 @@ interface Listed {
 }
 
 /** Starts a control plane and so many nodes with a place each, and waits until all are well. */
-export async function startFleet(games: readonly string[], count: number): Promise<Fleet> {
+export async function startFleet(games: readonly string[], count: number, options: FleetOptions = {}): Promise<Fleet> {
   const directory = newDirectory("kite-fleet-");
   writeFileSync(join(directory, "config.toml"), `${WIDE_LIMITS}\n[store]\ndir = "${join(directory, "store")}"\n`);
   const names = Array.from({ length: count }, (_, index) => `kite-test-${index + 1}`);
@@ -77,7 +92,8 @@ export async function startFleet(games: readonly string[], count: number): Promi
   };
   const startNode = (name: string, index: number): Program => {
     const address = bridge.address(index);
-    const token = kite("fleet", "token", "--site=here");
+    const site = options.sites?.[index] ?? "here";
+    const token = kite("fleet", "token", `--site=${site}`);
     const own = join(directory, name);
     mkdirSync(own, { mode: 0o755 });
     return start({
@@ -91,7 +107,9 @@ export async function startFleet(games: readonly string[], count: number): Promi
         `--data=${join(own, "data")}`,
         `--config=${join(directory, "config.toml")}`,
         `--runtime=${join(own, "run")}`,
-        `--advertise=${address}`,
+        `--advertise=${options.withWay ? bridge.wayTo(index) : address}`,
+        // The control plane asks the witness directly, whatever stands in the players' way.
+        ...(options.withWay ? [`--ports=${WAY_PORTS.join("-")}`, `--witness=${address}:0`] : []),
         "--sessions=1",
       ],
       log: join(directory, `${name}.log`),
@@ -113,6 +131,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
       name,
       id,
       program,
+      way: WAY_PORTS.map((port) => ({ from: `${bridge.wayTo(index)}:${port}`, to: `${bridge.address(index)}:${port}` })),
       kill: () => process.kill(program.pid, "SIGKILL"),
       cut: () => bridge.cut(index),
     };
@@ -121,6 +140,7 @@ export async function startFleet(games: readonly string[], count: number): Promi
     base,
     nodes,
     ask,
+    kite,
     async restartControl() {
       process.kill(control.pid, "SIGKILL");
       const began = performance.now();

@@ -15,11 +15,12 @@ export interface Impairment {
   stop(): void;
 }
 
-/** Starts a proxy on `port` that passes everything on to `target`, both on the loopback. */
-export async function impair(port: number, target: number, conditions = "", seed = 1): Promise<Impairment> {
+/** Starts a proxy on `port` that passes everything on to `target`, both on the loopback unless they name an address. */
+export async function impair(port: number | string, target: number | string, conditions = "", seed = 1): Promise<Impairment> {
+  const at = (place: number | string): string => (typeof place === "number" ? `127.0.0.1:${place}` : place);
   const child: ChildProcessWithoutNullStreams = spawn(
     binary("impair"),
-    ["--listen", `127.0.0.1:${port}`, "--to", `127.0.0.1:${target}`, "--seed", `${seed}`, ...conditions.split(" ").filter(Boolean)],
+    ["--listen", at(port), "--to", at(target), "--seed", `${seed}`, ...conditions.split(" ").filter(Boolean)],
     { stdio: ["pipe", "pipe", "pipe"] },
   );
   const ready = await new Promise<number>((resolve, reject) => {

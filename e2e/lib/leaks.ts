@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 /** Everything that a session might leave behind. */
 export interface Holdings {
-  /** Processes of the installation, like `4711 kite-streamer`. */
+  /** Processes of the installation but for the node's echo, like `4711 kite-streamer`. */
   readonly processes: readonly string[];
   /** Mount points that any process of the installation or this one sees below the installation's directory. */
   readonly mounts: readonly string[];
@@ -31,6 +31,9 @@ function text(path: string): string {
   }
 }
 
+/** The node's own, which is there as long as the node: no session leaves it behind, and it may come after the first look. */
+const ECHO = "kite-echo";
+
 /** The process, its descendants, and orphans that still speak of the directory in their environment or command line. */
 function processes(root: number, directory: string): string[] {
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
@@ -45,7 +48,8 @@ function processes(root: number, directory: string): string[] {
   };
   const speaks = (pid: number): boolean =>
     pid !== process.pid && [text(`/proc/${pid}/cmdline`), text(`/proc/${pid}/environ`)].some((part) => part.includes(directory));
-  return pids.filter((pid) => below(pid) || speaks(pid)).map((pid) => `${pid} ${text(`/proc/${pid}/comm`).trim()}`);
+  const named = pids.filter((pid) => below(pid) || speaks(pid)).map((pid) => `${pid} ${text(`/proc/${pid}/comm`).trim()}`);
+  return named.filter((line) => !line.endsWith(` ${ECHO}`));
 }
 
 /** What is in a directory; nothing in one that is gone, as that of an instance that ends meanwhile. */
@@ -62,7 +66,7 @@ function cgroups(): string[] {
   const visit = (directory: string, depth: number): void => {
     for (const { name } of entries(directory).filter((entry) => entry.isDirectory())) {
       const path = join(directory, name);
-      if (name.includes("kite")) found.push(path);
+      if (name.includes("kite") && !name.endsWith(".echo")) found.push(path);
       if (depth < 6) visit(path, depth + 1);
     }
   };

@@ -1,4 +1,4 @@
-//! The contracts between Kite's programs: typed ids, the manifest, the streamer contract, the node contract, REST.
+//! The contracts between Kite's programs: typed ids, the manifest, the streamer's and the echo's contract, the node contract, REST.
 //!
 //! Deliberately absent: logic, SQL, I/O.
 
@@ -6,6 +6,7 @@ pub mod access;
 pub mod clock;
 pub mod command;
 pub mod content;
+pub mod echo;
 pub mod fleet;
 pub mod id;
 pub mod manifest;

@@ -386,6 +386,9 @@ pub struct ObservedNode {
     /// Where its witness answers whether its agent lives, as other nodes reach it; `None` when it has none.
     #[serde(default)]
     pub witness: Option<SocketAddr>,
+    /// Players' clients can measure the way to it: it answers [`ToNode::Echo`]. False of nodes of versions that cannot, which are never sent one.
+    #[serde(default)]
+    pub echo: bool,
 }
 
 /// What a node found at another one's witness. Only [`ProbeOutcome::Refused`] and [`ProbeOutcome::Silent`] speak against
@@ -420,6 +423,13 @@ pub enum ToNode {
         /// The offer.
         sdp: String,
     },
+    /// A client's offer to measure the way to this node. It is answered within two seconds, as an offer is.
+    Echo {
+        /// Returned in the answer.
+        request: u64,
+        /// The offer: a data channel alone.
+        sdp: String,
+    },
     /// Look whether the agent of another node lives. It is answered within two seconds.
     Probe {
         /// Returned in the answer.
@@ -444,7 +454,7 @@ pub enum ToNode {
 pub enum FromNode {
     /// All that is.
     Observed(ObservedNode),
-    /// What became of an offer.
+    /// What became of an offer, to a streamer or to the echo.
     Answer {
         /// Of the offer.
         request: u64,
@@ -507,6 +517,9 @@ pub enum OfferFailure {
     /// The streamer did not answer in time. Try again.
     #[error("the streamer did not answer in time")]
     Timeout,
+    /// As many measure the way to the node as may at once. Try another one, or again in a moment. Only of [`ToNode::Echo`].
+    #[error("as many measure the way to the node as may at once")]
+    Busy,
 }
 
 /// The other side of a link is gone.

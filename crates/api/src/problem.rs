@@ -127,6 +127,9 @@ problems! {
     /// No such node.
     NodeUnknown, "node_unknown", 404, "There is no such node",
         "GET /v1/nodes lists the nodes.";
+    /// No such site, or the way to it cannot be measured.
+    SiteUnknown, "site_unknown", 404, "There is no such site to measure",
+        "GET /v1/sites lists the sites; go on without this one.";
     /// No such tenant.
     TenantUnknown, "tenant_unknown", 404, "There is no such tenant",
         "Create the tenant first.";
@@ -211,6 +214,9 @@ problems! {
     /// No space on the node's disk.
     DiskFull, "disk_full", 503, "The machine's disk is full",
         "The operator has to free disk space.";
+    /// As many measure the way to the site as may, or its machines do not answer.
+    SiteBusy, "site_busy", 503, "The way to the site cannot be measured now",
+        "Go on without this site: the session is placed by what is known of the others.";
     /// No node is there.
     NoNode, "no_node", 503, "No machine is ready",
         "Try again in a moment.";

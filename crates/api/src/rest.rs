@@ -12,8 +12,14 @@ use crate::streamer::{DisplayProtocol, StreamStatistics};
 /// Longest SDP offer in bytes. Browsers send 3 to 20 kB.
 pub const MAX_SDP_BYTES: usize = 64 * 1024;
 
-/// Longest JSON body in bytes. The largest good one has under 500.
+/// Longest JSON body in bytes. The largest good one has under 500, and 10 kB with a way to each of 64 sites.
 pub const MAX_JSON_BYTES: usize = 16 * 1024;
+
+/// Most sites of which a session's client says what it measured.
+pub const MAX_PROBES: usize = 64;
+
+/// Longest way there and back that is taken for one, in microseconds.
+pub const MAX_ROUND_TRIP_US: u32 = 10_000_000;
 
 /// Most plays of one page of a history.
 pub const MAX_PLAYS: u32 = 100;
@@ -79,6 +85,39 @@ pub struct CreateSession {
     /// is his in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub player: Option<PlayerId>,
+    /// What the client measured of the way to sites, at most 64, each once. It decides where this session is placed, and nothing else: whoever says
+    /// what is not so plays where it is worse for him. Sites that are not known are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 64)]
+    pub probes: Vec<SiteProbe>,
+}
+
+/// What a client measured of the way to a site, by small messages there and back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SiteProbe {
+    /// The site, as `GET /v1/sites` names it.
+    pub site: String,
+    /// There and back in microseconds, the median; at most 10 s.
+    #[schema(maximum = 10_000_000)]
+    pub round_trip_us: u32,
+    /// Of a thousand messages so many did not come back, as far as that is sure.
+    #[schema(maximum = 1000)]
+    pub loss_permille: u16,
+}
+
+/// Sites to which a client can measure the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SiteList {
+    /// By name.
+    pub sites: Vec<Site>,
+}
+
+/// A site, as players see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
 }
 
 const fn yes() -> bool {
@@ -178,6 +217,12 @@ pub struct SiteVerdict {
     pub verdict: String,
     /// The reason in words, with its figures.
     pub detail: String,
+    /// The way there and back in microseconds, as the player's client measured it; absent where it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u32>,
+    /// Lost messages of a thousand, measured likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_permille: Option<u16>,
 }
 
 /// Sessions, for the operator.

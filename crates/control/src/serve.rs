@@ -338,6 +338,7 @@ impl Candidate {
             operator,
             creations: RateLimit::new(creations),
             player_creations: RateLimit::new(creations),
+            measurements: RateLimit::new(app::sites::rate(creations)),
             commands: RateLimit::new(app::commands::RATE),
             address_key,
             stopping: AtomicBool::new(false),

@@ -88,6 +88,8 @@ pub(crate) struct Network {
     pub(crate) advertise: Option<Vec<IpAddr>>,
     pub(crate) advertise_port: Option<u16>,
     pub(crate) ports: Option<PortRange>,
+    /// Whether players' clients can measure the way to the node.
+    pub(crate) echo: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]

@@ -85,6 +85,10 @@ fn programs() -> Vec<Finding> {
         let what = format!("{name} beside kite ({})", path.display());
         findings.push(finding(path.is_file(), Verdict::Broken, what, "Build it (./x build) or install it there."));
     }
+    let echo = install::program("kite-echo");
+    let what = format!("kite-echo beside kite ({})", echo.display());
+    let advice = "Players' clients cannot measure the way to this machine. Build it (./x build) or install it there.";
+    findings.push(finding(echo.is_file(), Verdict::Worse, what, advice));
     let helpers = [
         ("Xwayland", Verdict::Broken, "Games that need X11 do not start. Debian: apt install xwayland"),
         ("Xvfb", Verdict::Worse, "Games with display = \"xvfb\" do not start. Debian: apt install xvfb"),

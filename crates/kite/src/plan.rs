@@ -152,6 +152,7 @@ impl NodeArgs {
         // Who it is says the data directory, or the certificate.
         let nobody = NodeId::from_uuid(Uuid::nil());
         let mut node = NodeSettings::new(nobody, data_dir.to_owned(), streamer, network);
+        node.echo_program = config.network.echo.unwrap_or(true).then(|| install::program("kite-echo"));
         node.store = config.store(data_dir)?;
         node.volume = config.volume(data_dir);
         let image_bytes = config.volume.xfs_gb.map(|gb| u64::from(gb) << 30);
@@ -300,6 +301,14 @@ mod tests {
         assert_eq!((node.capacity.cpu_milli, node.capacity.memory_mib), (None, None));
         let (_, node) = check(counts(), told);
         assert_eq!((node.capacity.cpu_milli, node.capacity.memory_mib), (Some(7000), Some(4096)));
+    }
+
+    #[test]
+    fn the_way_can_be_measured_unless_the_file_forbids_it() {
+        let (_, node) = check(NodeArgs::default(), "");
+        assert!(node.echo_program.is_some_and(|program| program.ends_with("kite-echo")));
+        let (_, node) = check(NodeArgs::default(), "[network]\necho = false");
+        assert_eq!(node.echo_program, None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use api::command::{
 };
 use api::fleet::Placement;
 use api::id::{CommandId, PlayerId, SessionId};
-use api::rest::{CreateSession, CreatedSession, Session, SessionList};
+use api::rest::{CreateSession, CreatedSession, Session, SessionList, SiteVerdict};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -225,6 +225,20 @@ fn command_line(command: &Command) -> String {
     )
 }
 
+/// What a site said, and how far it is for the player.
+fn site_line(said: &SiteVerdict) -> String {
+    let way = match (said.round_trip_us, said.loss_permille) {
+        (Some(us), loss) => {
+            let (whole, tenth) = (us / 1000, us % 1000 / 100);
+            let lost = loss.filter(|permille| *permille > 0);
+            let lost = lost.map_or_else(String::new, |loss| format!(", {}.{} % lost", loss / 10, loss % 10));
+            format!(" ({whole}.{tenth} ms there and back{lost}, as his client measured)")
+        }
+        (None, _) => String::new(),
+    };
+    format!("  site {}: {}{way}", said.site, said.detail)
+}
+
 async fn show(api: &Api, id: SessionId) -> anyhow::Result<()> {
     let session: Session = api.get(&format!("/v1/sessions/{id}")).await?;
     say::out(&line(&session));
@@ -233,6 +247,7 @@ async fn show(api: &Api, id: SessionId) -> anyhow::Result<()> {
     if let Ok(place) = api.get::<Placement>(&format!("/v1/sessions/{id}/placement")).await {
         let node = place.node.map_or_else(|| "no node".to_owned(), |node| node.to_string());
         say::out(&format!("on {node}, start {} of its game", place.epoch));
+        place.sites.iter().for_each(|said| say::out(&site_line(said)));
     }
     let list: CommandList = api.get(&format!("/v1/sessions/{id}/commands")).await?;
     list.commands.iter().for_each(|command| say::out(&command_line(command)));
@@ -241,7 +256,7 @@ async fn show(api: &Api, id: SessionId) -> anyhow::Result<()> {
 
 async fn start(api: &Api, app: &str, player: Option<PlayerId>, channel: Option<String>) -> anyhow::Result<()> {
     let app = app.parse().with_context(|| format!("`{app}` is no app's name"))?;
-    let request = CreateSession { app, channel, save: None, spec: None, resizable: true, player };
+    let request = CreateSession { app, channel, save: None, spec: None, resizable: true, player, probes: Vec::new() };
     let created: CreatedSession = api.json(Method::POST, "/v1/sessions", Some(&request)).await?;
     say::out(&line(&created.session));
     say::out(&format!("token {} (good until {})", created.token.0, created.token_expires_at));

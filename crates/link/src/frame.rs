@@ -188,7 +188,7 @@ impl Message for ToNode {
     fn replaces_older(&self) -> bool {
         match self {
             Self::Desired(_) => true,
-            Self::Offer { .. } | Self::Probe { .. } | Self::Fetch { .. } => false,
+            Self::Offer { .. } | Self::Echo { .. } | Self::Probe { .. } | Self::Fetch { .. } => false,
         }
     }
 }
@@ -289,6 +289,14 @@ mod tests {
         golden(
             &Frame::Message(ToNode::Probe { request: 3, address: "192.0.2.1:7".parse().unwrap() }),
             r#"{"frame":"message","body":{"type":"probe","request":3,"address":"192.0.2.1:7"}}"#,
+        );
+        golden(
+            &Frame::Message(ToNode::Echo { request: 3, sdp: "v=0".to_owned() }),
+            r#"{"frame":"message","body":{"type":"echo","request":3,"sdp":"v=0"}}"#,
+        );
+        golden(
+            &Frame::Message(FromNode::Answer { request: 3, outcome: Err(OfferFailure::Busy) }),
+            r#"{"frame":"message","body":{"type":"answer","request":3,"outcome":{"Err":{"failure":"busy"}}}}"#,
         );
         golden(
             &Frame::Message(FromNode::Answer { request: 3, outcome: Err(OfferFailure::Gone) }),

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::commands::{self, Commands};
+use crate::echo::{self, Echo};
 use crate::instance::{self, Command, Instance};
 use crate::leftover::Swept;
 use crate::metrics::Metrics;
@@ -45,8 +46,14 @@ const PROBE_LIMIT: Duration = Duration::from_secs(1);
 /// Probes of other nodes at once. A few are asked for each node that is suspected; more would only be more sockets.
 const PROBES: usize = 32;
 
+/// Longest wait for the echo's answer to an offer. It answers in a millisecond, and whoever measures has two seconds.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Most instances of a node, whatever its capacity says: user ids and ports are counted by it.
-const MAX_SLOTS: u32 = 1000;
+const MAX_SLOTS: u32 = 999;
+
+/// Which user of the node's thousand the echo is.
+const ECHO_SLOT: u32 = MAX_SLOTS;
 
 /// Why an agent does not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +115,13 @@ impl Agent {
         });
         let volume = volume.await.map_err(|error| directory(io::Error::other(error)))??;
         let (instances_dir, runtime_dir) = (place::instances_dir(&settings), settings.runtime_dir.clone());
-        let swept = tokio::task::spawn_blocking(move || leftover::sweep(&instances_dir, &runtime_dir)).await;
+        let echo_group = echo::group(&settings);
+        let swept = tokio::task::spawn_blocking(move || {
+            let mut swept = leftover::sweep(&instances_dir, &runtime_dir);
+            swept.control_groups += sandbox::sweep(&echo_group).len();
+            swept
+        });
+        let swept = swept.await;
         let swept = swept.map_err(|error| directory(io::Error::other(error)))?;
         if !swept.is_empty() {
             tracing::info!(
@@ -123,8 +136,11 @@ impl Agent {
         let metrics = Arc::new(Metrics::new());
         let (reports, newest) = watch::channel(None);
         let registry = metrics::registry(&metrics, Arc::clone(&settings), volume.clone(), newest);
+        let root = rustix::process::geteuid().is_root();
+        let echo_uid = root.then(|| settings.uid_base.saturating_add(ECHO_SLOT));
         let reconciler = Reconciler {
-            root: rustix::process::geteuid().is_root(),
+            root,
+            echo: Echo::start(&settings, echo_uid, Arc::clone(&changed)),
             groups: gpu_groups(),
             commands: Commands::new(Arc::clone(&settings), Arc::clone(&changed)),
             settings,
@@ -207,6 +223,8 @@ struct Reconciler {
     groups: Vec<u32>,
     entries: BTreeMap<InstanceId, Entry>,
     commands: Commands,
+    /// To which clients measure the way; `None` where the settings have no room for it.
+    echo: Option<Echo>,
     changed: Arc<Notify>,
     refuses: Option<NodeRefusal>,
     probes: Arc<Semaphore>,
@@ -238,6 +256,7 @@ impl Reconciler {
                     Some(ToNode::Offer { request, instance, epoch, sdp }) => {
                         self.offer(request, instance, epoch, sdp, link.to_control.clone());
                     }
+                    Some(ToNode::Echo { request, sdp }) => self.measure(request, sdp, link.to_control.clone()),
                     Some(ToNode::Fetch { request, command, offset }) => {
                         let part = self.commands.part(command, offset);
                         // A full link is as good as no answer: it is asked again.
@@ -259,6 +278,9 @@ impl Reconciler {
             }
             // A report that nobody took yet is replaced: only the newest counts.
             reports.send_replace(Some(self.report()));
+        }
+        if let Some(echo) = self.echo.take() {
+            echo.stop().await;
         }
         self.stop_all(&reports).await;
         drop(reports);
@@ -289,6 +311,7 @@ impl Reconciler {
             replicas: self.volume.states().into_iter().filter_map(observed_replica).collect(),
             commands: self.commands.observed(),
             witness: self.settings.witness,
+            echo: self.echo.as_ref().is_some_and(Echo::is_up),
         }
     }
 
@@ -373,11 +396,22 @@ impl Reconciler {
         // A full queue and a closed one both drop `answer`, which reads as "gone" below.
         let _sent = entry.map(|entry| entry.commands.try_send(Command::Offer { sdp, answer }));
         tokio::spawn(async move {
-            let outcome = match tokio::time::timeout(OFFER_TIMEOUT, answered).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_dropped)) => Err(OfferFailure::Gone),
-                Err(_elapsed) => Err(OfferFailure::Timeout),
-            };
+            let outcome = in_time(answered, OFFER_TIMEOUT).await;
+            // The control plane may be gone; then nobody waits.
+            let _gone = to_control.send(FromNode::Answer { request, outcome }).await;
+        });
+    }
+
+    /// Has a client's offer to measure the way answered.
+    fn measure(&self, request: u64, sdp: String, to_control: mpsc::Sender<FromNode>) {
+        let (answer, answered) = oneshot::channel();
+        match &self.echo {
+            Some(echo) => echo.offer(sdp, answer),
+            // Reads as "gone" below.
+            None => drop(answer),
+        }
+        tokio::spawn(async move {
+            let outcome = in_time(answered, ECHO_TIMEOUT).await;
             // The control plane may be gone; then nobody waits.
             let _gone = to_control.send(FromNode::Answer { request, outcome }).await;
         });
@@ -460,6 +494,18 @@ impl Entry {
         if !self.stop_sent {
             self.stop_sent = self.commands.try_send(Command::Stop(reason)).is_ok();
         }
+    }
+}
+
+/// The answer to an offer.
+async fn in_time(
+    answered: oneshot::Receiver<Result<String, OfferFailure>>,
+    limit: Duration,
+) -> Result<String, OfferFailure> {
+    match tokio::time::timeout(limit, answered).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_dropped)) => Err(OfferFailure::Gone),
+        Err(_elapsed) => Err(OfferFailure::Timeout),
     }
 }
 

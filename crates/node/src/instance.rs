@@ -320,7 +320,7 @@ impl Life {
         }
         self.begin_saves().await?;
         let pads = self.open_gamepads().await;
-        let user = Become { id: uid, groups: self.instance.groups.clone() };
+        let user = Become { id: uid, groups: self.instance.groups.clone(), realtime: true };
         let streamer_settings = self.streamer_settings(pads.is_some());
         let log = self.place.logs.join("streamer.log");
         self.streamer_begun = Begun::now();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! control ── NodeEnd ──> agent (reconciles, one task)
+//!                          ├─ kite-echo          own process, lines on standard input; what strangers measure the way with
 //!                          └─ instance (one task each): directory -> streamer -> game -> end -> nothing left
 //!                                ├─ kite-streamer   own process, control socket on descriptor 3
 //!                                └─ the game        in its sandbox
@@ -14,10 +15,12 @@
 mod agent;
 mod commands;
 mod disk;
+mod echo;
 mod game;
 mod image;
 mod instance;
 mod leftover;
+mod lines;
 mod machine;
 mod meter;
 mod metrics;

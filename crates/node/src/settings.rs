@@ -37,6 +37,8 @@ pub struct NodeSettings {
     pub runtime_dir: PathBuf,
     /// `kite-streamer`.
     pub streamer_program: PathBuf,
+    /// `kite-echo`, to which players' clients measure the way. Default none: nobody can, and sites of this node alone are as far as any.
+    pub echo_program: Option<PathBuf>,
     /// `kite-sandbox`; `None` = beside the running program.
     pub sandbox_program: Option<PathBuf>,
     /// What this node holds.
@@ -51,7 +53,7 @@ pub struct NodeSettings {
     pub audio: bool,
     /// Less free space than this on the work directory's disk, in MiB, and no new instance is taken. Default 512.
     pub min_free_disk_mb: u64,
-    /// When root: instance `n` runs as `uid_base + n`, `n` below 1000. Nobody else may use these ids: processes that an
+    /// When root: instance `n` runs as `uid_base + n`, `n` below 999, and the echo as `uid_base + 999`. Nobody else may use these ids: processes that an
     /// instance leaves are found by them.
     pub uid_base: u32,
     /// How long a streamer may take until its display is up. Measured 0.1 to 0.5 s; a machine under full load needs
@@ -79,6 +81,7 @@ impl NodeSettings {
             work_dir: data_dir.clone(),
             data_dir,
             streamer_program,
+            echo_program: None,
             sandbox_program: None,
             capacity: default_capacity(),
             network,

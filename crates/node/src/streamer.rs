@@ -2,24 +2,22 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use api::id::InstanceId;
-use api::streamer::{CONTROL_FD, FromStreamer, MAX_LINE_BYTES, StreamerSettings, ToStreamer};
+use api::streamer::{CONTROL_FD, FromStreamer, StreamerSettings, ToStreamer};
 use rustix::process::{Pid, Signal};
 use sandbox::ServerGroup;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::process::{Child, ChildStderr};
+use tokio::process::Child;
 use tokio::sync::mpsc;
 
 use crate::leftover::INSTANCE_VARIABLE;
+use crate::lines;
 use crate::sys::{self, Become};
 
 /// Descriptor of the gamepads' FUSE device in the streamer.
@@ -34,12 +32,6 @@ const SERVERS_PROCESSES: u32 = 256;
 /// Lines that wait for the instance's task. It takes them at once; more would only hide that it hangs.
 const LINES: usize = 32;
 
-/// Most bytes of one streamer's log. Its lines are a few a session; more is a fault that repeats itself.
-const MAX_LOG_BYTES: usize = 4 << 20;
-
-/// Longest wait for a streamer to take a line. It reads on a thread of its own; a longer wait means that it hangs.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Why a streamer did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpawnError {
@@ -52,13 +44,7 @@ pub(crate) enum SpawnError {
 }
 
 /// What a streamer's socket brought.
-#[derive(Debug)]
-pub(crate) enum Heard {
-    /// A message.
-    Message(FromStreamer),
-    /// A line that is not of the contract.
-    Garbage(String),
-}
+pub(crate) type Heard = lines::Heard<FromStreamer>;
 
 /// A running streamer.
 #[derive(Debug)]
@@ -114,28 +100,19 @@ impl Streamer {
         });
         if let Some(stderr) = child.stderr.take() {
             let log = File::create(log)?;
-            tokio::spawn(keep_log(stderr, log));
+            tokio::spawn(lines::keep_log(stderr, log));
         }
         let (reader, writer) = UnixStream::from_std(ours)?.into_split();
         let (sender, heard) = mpsc::channel(LINES);
-        tokio::spawn(read_lines(reader, sender, settings.instance));
+        tokio::spawn(lines::read(reader, sender, format!("the streamer of {}", settings.instance)));
         let mut streamer = Self { child, pid, writer, heard, servers };
-        streamer.write(settings).await?;
+        lines::write(&mut streamer.writer, settings).await?;
         Ok(streamer)
-    }
-
-    async fn write(&mut self, value: &impl serde::Serialize) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        match tokio::time::timeout(WRITE_TIMEOUT, self.writer.write_all(&line)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(std::io::ErrorKind::TimedOut.into()),
-        }
     }
 
     /// Sends a message. A failure needs no handling: the streamer's end is seen elsewhere.
     pub(crate) async fn send(&mut self, message: &ToStreamer) -> bool {
-        self.write(message).await.is_ok()
+        lines::write(&mut self.writer, message).await.is_ok()
     }
 
     /// The next message; `None` when the streamer closed its side. Safe to cancel.
@@ -165,45 +142,6 @@ impl Streamer {
         if let Some(pid) = self.pid {
             // What it started and left (X server, sound server). An empty group is the normal case and an error here.
             let _empty = rustix::process::kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
-/// Reads lines of bounded length until the socket ends.
-async fn read_lines(reader: tokio::net::unix::OwnedReadHalf, sender: mpsc::Sender<Heard>, instance: InstanceId) {
-    let mut reader = BufReader::new(reader);
-    let limit = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX) + 1;
-    loop {
-        let mut line = Vec::new();
-        match (&mut reader).take(limit).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(length) if length > MAX_LINE_BYTES => {
-                tracing::error!(%instance, "the streamer wrote a line that is too long");
-                return;
-            }
-            Ok(_) => {}
-        }
-        let heard = match serde_json::from_slice(&line) {
-            Ok(message) => Heard::Message(message),
-            Err(error) => Heard::Garbage(error.to_string()),
-        };
-        if sender.send(heard).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Copies the streamer's standard error into its log, up to a bound; what is more is read and dropped, so that the streamer
-/// never waits for it.
-async fn keep_log(mut stderr: ChildStderr, mut log: File) {
-    let mut left = MAX_LOG_BYTES;
-    let mut buffer = vec![0; 8192];
-    while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
-        let kept = length.min(left);
-        left -= kept;
-        // Small writes to a local file: not worth a thread of their own. A full disk loses log lines, nothing else.
-        if kept > 0 && log.write_all(&buffer[..kept]).is_err() {
-            left = 0;
         }
     }
 }

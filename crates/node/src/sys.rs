@@ -30,6 +30,8 @@ pub(crate) struct Become {
     pub(crate) id: Option<u32>,
     /// Supplementary groups, for GPU devices.
     pub(crate) groups: Vec<u32>,
+    /// May take real-time priority, where root can give that.
+    pub(crate) realtime: bool,
 }
 
 /// A program and its environment, ready for `execveat`.
@@ -106,7 +108,7 @@ pub(crate) fn command(
                 rustix::io::dup2(source, &mut target)?;
             }
             if let Some(id) = user.id {
-                drop_to(id, &groups)?;
+                drop_to(id, &groups, user.realtime)?;
             }
             // No set-user-id program is of use to it, nor to the servers that it starts for the game.
             rustix::thread::set_no_new_privs(true)?;
@@ -116,14 +118,14 @@ pub(crate) fn command(
     Ok(command)
 }
 
-/// Becomes this user for good, with the right to real-time priority and no other one. Runs between fork and exec.
+/// Becomes this user for good, with the right to real-time priority or without, and no other one. Runs between fork and exec.
 ///
 /// The right is a resource limit; where root may not raise it (containers without `CAP_SYS_RESOURCE`), it is the capability
 /// `CAP_SYS_NICE`, which allows changing priorities and nothing else. Where neither can be had the streamer runs without,
 /// and says so.
-fn drop_to(id: u32, groups: &[Gid]) -> io::Result<()> {
+fn drop_to(id: u32, groups: &[Gid], realtime: bool) -> io::Result<()> {
     let limit = Rlimit { current: Some(REALTIME_PRIORITY), maximum: Some(REALTIME_PRIORITY) };
-    let capability = rustix::process::setrlimit(Resource::Rtprio, limit).is_err();
+    let capability = realtime && rustix::process::setrlimit(Resource::Rtprio, limit).is_err();
     rustix::thread::set_keep_capabilities(capability)?;
     rustix::thread::set_thread_groups(groups)?;
     let gid = Gid::from_raw(id);

@@ -16,7 +16,7 @@ pub enum Verdict {
         /// Lower is better.
         score: u32,
     },
-    /// There was a place, but not the best one.
+    /// A better place was found elsewhere; whether there was one here was not looked at.
     Worse {
         /// Lower is better.
         score: u32,
@@ -100,7 +100,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Chosen { score, .. } => write!(f, "it is the best place (score {score})"),
-            Verdict::Worse { score } => write!(f, "there was room, but a better place elsewhere (score {score})"),
+            Verdict::Worse { score } => write!(f, "a better place was found elsewhere (score {score})"),
             Verdict::NoClass => f.write_str("it has no machines of this class"),
             Verdict::NotAllowed => f.write_str("it may not be used for this session"),
             Verdict::ReleaseAbsent => f.write_str("the game is not there"),

@@ -88,6 +88,8 @@ impl Node {
                     }
                     // It does no commands, and so has no output.
                     Some(ToNode::Fetch { .. }) => {}
+                    // It has no echo, and says so.
+                    Some(ToNode::Echo { .. }) => {}
                     Some(ToNode::Probe { request, .. }) => {
                         let sent = end.to_control.send(FromNode::Probed { request, outcome: ProbeOutcome::Unknown }).await;
                         if sent.is_err() { return }
@@ -126,6 +128,7 @@ impl Node {
             replicas: Vec::new(),
             commands: Vec::new(),
             witness: None,
+            echo: false,
         }
     }
 

@@ -10,9 +10,12 @@
 //! | loss | NACK and RTX; a key frame when the player asks for one |
 //! | congestion | str0m's estimate from transport-wide feedback, under a guard of our own on the queueing delay ([`rate`]) |
 //!
+//! [`echo::Echo`] is a second, much smaller peer: it sends back what comes, so that a player's client can measure the way.
+//!
 //! Deliberately absent: sockets, threads, clocks (an `Instant` comes in with every call), encoding, and the meaning of
 //! data-channel messages.
 
+pub mod echo;
 mod exchange;
 mod feedback;
 mod keyframe;

@@ -35,6 +35,9 @@ pub enum OfferError {
         /// How many.
         count: usize,
     },
+    /// Sound or pictures where none are sent. Offer a data channel alone.
+    #[error("the offer has a section of {0}, but an echo has a data channel alone")]
+    MediaUnwanted(&'static str),
     /// No data channel. Create the data channels before the offer.
     #[error("the offer has no data channel: create the data channels before the offer")]
     NoDataChannel,
@@ -102,33 +105,8 @@ impl Offer {
     /// # Errors
     /// [`OfferError`], never `NoCommonCodec` or `Refused`.
     pub(crate) fn parse(text: &str) -> Result<Offer, OfferError> {
-        if text.len() > MAX_OFFER_BYTES {
-            return Err(OfferError::TooLarge { bytes: text.len() });
-        }
-        let mut scan = Scan::default();
-        let mut sdp = String::with_capacity(text.len() + 16);
-        let mut kind = "";
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim_end();
-            if line.is_empty() {
-                continue;
-            }
-            if index == 0 && line != "v=0" {
-                return Err(OfferError::NotSdp("it does not begin with v=0".into()));
-            }
-            if line.len() < 2 || !line.is_char_boundary(2) || line.as_bytes()[1] != b'=' {
-                return Err(OfferError::NotSdp(format!("line {} is not of the form x=...", index + 1)));
-            }
-            if let Some(media) = line.strip_prefix("m=") {
-                kind = scan.section(media, index)?;
-            }
-            scan.line(line, kind);
-            if let Some(kept) = keep(line, kind) {
-                sdp.push_str(kept);
-                sdp.push_str("\r\n");
-            }
-        }
-        scan.check(sdp.is_empty())?;
+        let (scan, sdp) = Scan::read(text)?;
+        scan.check()?;
         let video_formats = scan.formats();
         let video_mid = scan.video_mid.ok_or(OfferError::NoMid("video"))?;
         if scan.audio > 0 && scan.audio_mid.is_none() {
@@ -136,6 +114,24 @@ impl Offer {
         }
         Ok(Offer { sdp, video_mid, audio_mid: scan.audio_mid, video_formats })
     }
+}
+
+/// The SDP of an offer of a data channel and of nothing else, without the player's addresses.
+///
+/// # Errors
+/// [`OfferError`], never of video.
+pub(crate) fn data_alone(text: &str) -> Result<String, OfferError> {
+    let (scan, sdp) = Scan::read(text)?;
+    for (kind, count) in [("video", scan.video), ("audio", scan.audio)] {
+        if count > 0 {
+            return Err(OfferError::MediaUnwanted(kind));
+        }
+    }
+    if scan.application > 1 {
+        return Err(OfferError::TooMany { kind: "application", count: scan.application });
+    }
+    scan.check_transport()?;
+    Ok(sdp)
 }
 
 /// The line as the engine shall see it, `None` when it shall not.
@@ -163,6 +159,40 @@ fn keep<'a>(line: &'a str, kind: &str) -> Option<&'a str> {
 }
 
 impl Scan {
+    /// What the text has, and what of it the engine shall see.
+    fn read(text: &str) -> Result<(Scan, String), OfferError> {
+        if text.len() > MAX_OFFER_BYTES {
+            return Err(OfferError::TooLarge { bytes: text.len() });
+        }
+        let mut scan = Scan::default();
+        let mut sdp = String::with_capacity(text.len() + 16);
+        let mut kind = "";
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim_end();
+            if line.is_empty() {
+                continue;
+            }
+            if index == 0 && line != "v=0" {
+                return Err(OfferError::NotSdp("it does not begin with v=0".into()));
+            }
+            if line.len() < 2 || !line.is_char_boundary(2) || line.as_bytes()[1] != b'=' {
+                return Err(OfferError::NotSdp(format!("line {} is not of the form x=...", index + 1)));
+            }
+            if let Some(media) = line.strip_prefix("m=") {
+                kind = scan.section(media, index)?;
+            }
+            scan.line(line, kind);
+            if let Some(kept) = keep(line, kind) {
+                sdp.push_str(kept);
+                sdp.push_str("\r\n");
+            }
+        }
+        if sdp.is_empty() {
+            return Err(OfferError::NotSdp("it is empty".into()));
+        }
+        Ok((scan, sdp))
+    }
+
     fn section(&mut self, media: &str, index: usize) -> Result<&'static str, OfferError> {
         self.sections += 1;
         if self.sections > MAX_SECTIONS {
@@ -223,10 +253,7 @@ impl Scan {
         }
     }
 
-    fn check(&self, empty: bool) -> Result<(), OfferError> {
-        if empty {
-            return Err(OfferError::NotSdp("it is empty".into()));
-        }
+    fn check(&self) -> Result<(), OfferError> {
         for (kind, count) in [("video", self.video), ("audio", self.audio), ("application", self.application)] {
             if count > 1 {
                 return Err(OfferError::TooMany { kind, count });
@@ -238,6 +265,11 @@ impl Scan {
         if self.video_direction.or(self.session_direction) == Some(false) {
             return Err(OfferError::VideoNotReceived);
         }
+        self.check_transport()
+    }
+
+    /// What any connection with a data channel needs.
+    fn check_transport(&self) -> Result<(), OfferError> {
         if self.application == 0 {
             return Err(OfferError::NoDataChannel);
         }

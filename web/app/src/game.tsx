@@ -1,7 +1,7 @@
 //! A game's page: what it is, how to play it, and the play itself.
 
 import type { Api, App, StreamSpec } from "@kite-cloud/sdk";
-import { useCallback, useState } from "preact/hooks";
+import { useCallback, useEffect, useState } from "preact/hooks";
 import { useLoaded } from "./load.ts";
 import { Message } from "./message.tsx";
 import { ofPlayer } from "./mine.ts";
@@ -9,6 +9,7 @@ import { AppPicture, Header } from "./parts.tsx";
 import { PlayPage } from "./play.tsx";
 import { follow, type PlayQuery } from "./route.ts";
 import { rates, remember, remembered, resolutions } from "./spec.ts";
+import { beginMeasuring } from "./ways.ts";
 
 interface GamePageProps {
   readonly api: Api;
@@ -51,6 +52,8 @@ interface GameProps {
 
 function Game({ api, app, onPlay }: GameProps) {
   const [spec, setSpec] = useState(() => remembered(app));
+  // While the player reads: it is known when he presses play.
+  useEffect(() => void beginMeasuring(api), [api]);
   const sizes = resolutions(app.spec);
   const frameRates = rates(app.spec);
   const chosenSize = sizes.findIndex(({ value }) => value.width === spec.width && value.height === spec.height);

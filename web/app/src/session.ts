@@ -1,6 +1,7 @@
 //! The session of this tab: a reload joins it again instead of starting another game.
 
 import { type Api, ApiError, type CreateSession, ensurePlayer } from "@kite-cloud/sdk";
+import { waysToSites } from "./ways.ts";
 
 export interface TabSession {
   readonly id: string;
@@ -61,8 +62,9 @@ export async function joinOrCreate(api: Api, request: CreateSession, signal: Abo
     if (await isAlive(api, before, signal)) return before;
     forgetSession(request.app);
   }
-  const player = await ensurePlayer({ server: api }, signal);
-  const { session, token, link, whep } = await api.createSession(request, signal, player?.token);
+  const [player, probes] = await Promise.all([ensurePlayer({ server: api }, signal), waysToSites(api)]);
+  const asked = probes.length === 0 ? request : { ...request, probes: [...probes] };
+  const { session, token, link, whep } = await api.createSession(asked, signal, player?.token);
   const created = { id: session.id, token, link, whep };
   if (signal.aborted) api.endSession(created.id, token).catch(() => {});
   else store(request.app, created);

@@ -1,4 +1,4 @@
-//! Kite's SDK for browsers: `createPlayer` plays a session, `Api` makes one, `ensurePlayer` knows who plays.
+//! Kite's SDK for browsers: `createPlayer` plays a session, `Api` makes one, `ensurePlayer` knows who plays, `measureSites` where it is best played.
 
 export type { Disposer, ListenOptions } from "./core/events.js";
 export type { LatencySummary, Legs, Matching } from "./core/ledger.js";
@@ -7,6 +7,7 @@ export { endTitle } from "./core/reasons.js";
 export type { Summary } from "./core/samples.js";
 export type { PictureKind, PlayerStatistics } from "./core/statistics.js";
 export type { ShownPicture } from "./dom/picture.js";
+export { type MeasureOptions, measureSites } from "./dom/ways.js";
 export { createPlayer, type Player, type PlayerEvents, type PlayerOptions } from "./player.js";
 export type { PointerMode, StreamStatistics } from "./protocol/wire.generated.js";
 export {
@@ -40,6 +41,7 @@ export type {
   SaveVersion,
   Session,
   SessionState,
+  SiteProbe,
   SpecRange,
   StreamSpec,
   TouchControl,

@@ -146,6 +146,7 @@ mod tests {
                 replicas,
                 commands: Vec::new(),
                 witness: None,
+                echo: false,
             };
             let last = (*health != Health::Awaited).then(|| Arc::new(last));
             (id, NodeView { record, health: *health, last })

@@ -17,6 +17,7 @@ pub(crate) mod rate;
 pub(crate) mod releases;
 pub(crate) mod saves;
 pub(crate) mod sessions;
+pub(crate) mod sites;
 pub(crate) mod tenants;
 pub(crate) mod token;
 pub(crate) mod uploads;
@@ -63,6 +64,8 @@ pub(crate) struct Plane {
     pub(crate) creations: RateLimit,
     /// How often it may create players. On its own: a first play makes one of each.
     pub(crate) player_creations: RateLimit,
+    /// How often it may measure the way to a site.
+    pub(crate) measurements: RateLimit,
     /// How often somebody may ask for commands.
     pub(crate) commands: RateLimit,
     /// Hashes addresses, so that none of them is stored. Lives as long as the process.

@@ -119,7 +119,8 @@ impl Plane {
                 let detail = detail.trim_end_matches('.');
                 ProblemKind::InvalidOffer.because(format!("The streamer cannot use the offer: {detail}."))
             }
-            OfferFailure::Timeout => slow(),
+            // No streamer is ever busy.
+            OfferFailure::Timeout | OfferFailure::Busy => slow(),
             OfferFailure::Gone => match self.store.session(record.id).await.map_err(broken)? {
                 Some(record) if matches!(record.state, SessionState::Stopping { .. } | SessionState::Ended { .. }) => {
                     over(record.state)

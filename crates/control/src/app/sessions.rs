@@ -67,6 +67,11 @@ impl Plane {
         Ok(Asker { address, player_id, most: Some(self.settings.limits.sessions_per_player) })
     }
 
+    /// May he play, so that he may ask how far sites are?
+    pub(crate) fn may_play(&self, caller: &Caller) -> Result<(), Problem> {
+        self.asker(caller, String::new(), None).map(drop)
+    }
+
     /// Creates a session: when this returns it has its place, or waits for one.
     pub(crate) async fn create_session(
         &self,
@@ -88,6 +93,7 @@ impl Plane {
             let taken = self.creations.take(&asker.address, Instant::now());
             taken.map_err(|wait| too_often("Sessions were created", wait))?;
         }
+        let probes = self.accepted_probes(request.probes)?;
         let (token, hash) = new_session_token().map_err(no_randomness)?;
         let created_at = now();
         let tenant = self.owner_of(&package).await.map_err(broken)?;
@@ -126,6 +132,7 @@ impl Plane {
             asked_starts: 0,
             demand: Demand::default(),
             pool: None,
+            probes,
         };
         let saves = &package.manifest.saves;
         let saves = (saves.are_kept() && record.player_id.is_some())

@@ -20,6 +20,9 @@ use crate::store::NodeRecord;
 /// How long a node that is asked about another one may take. It answers within two seconds when it is well.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
+/// How long a node may take to answer who measures the way to it: a round trip and some milliseconds. He has two seconds in all.
+const ECHO_LIMIT: Duration = Duration::from_secs(2);
+
 /// How long a part of an output may take on its way. Over a slow line it takes a second; what is lost is asked for again.
 const PART_LIMIT: Duration = Duration::from_secs(20);
 
@@ -46,6 +49,11 @@ impl NodeView {
     /// True when it may take sessions now or soon.
     pub(crate) fn is_of_use(&self) -> bool {
         self.health != Health::Lost && self.record.duty == Duty::Active
+    }
+
+    /// True when clients can measure the way to it.
+    pub(crate) fn has_echo(&self) -> bool {
+        self.health == Health::Alive && self.last.as_ref().is_some_and(|last| last.echo)
     }
 
     /// What it said of an instance of this epoch: a report of another one is about something that is not the session's any more.
@@ -307,6 +315,22 @@ impl Fleet {
     pub(crate) async fn send_offer(&self, node: NodeId, offer: OfferCommand) -> Result<(), OfferFailure> {
         let way = self.lock().nodes.get(&node).and_then(|entry| entry.way.clone()).ok_or(OfferFailure::Gone)?;
         way.commands.send(Command::Offer(offer)).await.map_err(|_closed| OfferFailure::Gone)
+    }
+
+    /// Has a client's offer to measure the way to a node answered.
+    ///
+    /// # Errors
+    /// The node is not connected, refuses the offer, or does not answer in time.
+    pub(crate) async fn echo(&self, node: NodeId, sdp: String) -> Result<String, OfferFailure> {
+        let way = self.lock().nodes.get(&node).and_then(|entry| entry.way.clone()).ok_or(OfferFailure::Gone)?;
+        let (reply, answer) = oneshot::channel();
+        // Measurements never hold up what players wait for: a queue that is full is left alone.
+        way.commands.try_send(Command::Echo { sdp, reply }).map_err(|_full| OfferFailure::Busy)?;
+        match timeout(ECHO_LIMIT, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_dropped)) => Err(OfferFailure::Gone),
+            Err(_elapsed) => Err(OfferFailure::Timeout),
+        }
     }
 
     /// Fetches a part of what a command brought; `None` when the node has it not, or does not answer.

@@ -46,6 +46,8 @@ pub(crate) enum Command {
         address: SocketAddr,
         reply: oneshot::Sender<ProbeOutcome>,
     },
+    /// A client's offer to measure the way.
+    Echo { sdp: String, reply: oneshot::Sender<Result<String, OfferFailure>> },
     /// A part of what a command brought.
     Fetch { command: CommandId, offset: u64, reply: oneshot::Sender<Option<Part>> },
 }

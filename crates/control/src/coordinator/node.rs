@@ -206,6 +206,14 @@ async fn send_command(link: &mut impl NodeLink, pending: &mut Pending, command: 
                 Err(_elapsed) => answer(Some(reply), Err(OfferFailure::Timeout)),
             }
         }
+        Command::Echo { reply, .. } if pending.is_full() => answer(Some(reply), Err(OfferFailure::Busy)),
+        Command::Echo { sdp, reply } => match timeout(SEND_LIMIT, link.send(ToNode::Echo { request, sdp })).await {
+            Ok(Ok(())) => {
+                pending.offers.insert(request, reply);
+            }
+            Ok(Err(_closed)) => answer(Some(reply), Err(OfferFailure::Gone)),
+            Err(_elapsed) => answer(Some(reply), Err(OfferFailure::Timeout)),
+        },
         // Whoever asks hears nothing and goes on without.
         Command::Probe { .. } | Command::Fetch { .. } if pending.is_full() => {}
         Command::Fetch { command, offset, reply } => {

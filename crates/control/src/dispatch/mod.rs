@@ -9,6 +9,7 @@ mod demand;
 mod numbers;
 mod view;
 mod warm;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,19 +23,17 @@ use api::node::{Capacity, ObservedReplica};
 use api::rest::{QueuePlace, SiteVerdict};
 use api::session::{EndReason, SessionState, WaitCause};
 use scheduler::{
-    ClassId, Decision, Event, NodeState, Presence, Priority, ReleaseId, Request, Scheduler, Settings, SiteId,
-    SiteSettings, TenantId,
+    ClassId, Decision, Event, Explanation, NodeState, Presence, Priority, ReleaseId, Request, Scheduler, Settings,
+    SiteId, SiteSettings, TenantId,
 };
 
 use self::demand::resources;
 use self::numbers::{Numbers, Sessions, grant};
 use self::warm::Warm;
+use self::ways::{ways, with_ways};
 use crate::coordinator::fleet::{NodeView, Nodes, replica_at};
 use crate::demand::{Asked, Demand};
 use crate::store::SessionRecord;
-
-/// Longest way that is playable, there and back. Clients do not measure the way yet: every site counts as equally far.
-const MOST_ROUND_TRIP: Duration = Duration::from_millis(250);
 
 /// What has to become of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +111,8 @@ type ClassName = String;
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
     scheduler: Scheduler,
+    /// How far a site is of which nothing was measured.
+    unknown_round_trip: Duration,
     /// The scheduler's time is counted from here.
     began: UtcTime,
     sites: Numbers<String>,
@@ -123,6 +124,8 @@ pub(crate) struct Dispatcher {
     sessions: Sessions,
     /// Which epoch of a session the scheduler knows.
     epochs: BTreeMap<SessionId, u32>,
+    /// What sites said of those who were placed at once, until that is written.
+    whys: BTreeMap<SessionId, Explanation>,
     /// Rows that want a place.
     waits: BTreeSet<SessionId>,
     warm: Warm,
@@ -139,8 +142,10 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     /// One that knows nothing yet. Offers last so long.
     pub(crate) fn new(now: UtcTime, offer: Duration) -> Self {
+        let settings = Settings { offer, ..Settings::default() };
         Self {
-            scheduler: Scheduler::new(Settings { offer, ..Settings::default() }),
+            unknown_round_trip: settings.unknown_round_trip,
+            scheduler: Scheduler::new(settings),
             began: now,
             sites: Numbers::default(),
             classes: Numbers::default(),
@@ -149,6 +154,7 @@ impl Dispatcher {
             nodes: Numbers::default(),
             sessions: Sessions::default(),
             epochs: BTreeMap::new(),
+            whys: BTreeMap::new(),
             waits: BTreeSet::new(),
             warm: Warm::default(),
             told_nodes: BTreeMap::new(),
@@ -202,6 +208,7 @@ impl Dispatcher {
         }
         for id in gone {
             self.epochs.remove(&id);
+            self.whys.remove(&id);
             self.waits.remove(&id);
             self.warm.gone(id);
             if let Some(session) = self.sessions.forget(id) {
@@ -213,6 +220,7 @@ impl Dispatcher {
                 self.waits.insert(record.id);
             } else {
                 self.waits.remove(&record.id);
+                self.whys.remove(&record.id);
                 self.warm.settle(record.id);
             }
             self.warm.see(record);
@@ -376,8 +384,12 @@ impl Dispatcher {
                 self.scheduler.place(now, session, request).err()
             } else {
                 match self.scheduler.ask(now, session, request) {
-                    Decision::Placed { .. } => None,
+                    Decision::Placed { why, .. } => {
+                        self.whys.insert(record.id, why);
+                        None
+                    }
                     Decision::Waits { .. } => {
+                        self.whys.remove(&record.id);
                         self.warm.asked(record.id);
                         None
                     }
@@ -385,7 +397,7 @@ impl Dispatcher {
                 }
             };
             if let Some(why) = refusal {
-                let why = self.verdicts(&why);
+                let why = with_ways(self.verdicts(&why), &record.probes);
                 refused.push(Act::End { session: record.id, reason: EndReason::NoPlace, why });
             }
         }
@@ -408,6 +420,7 @@ impl Dispatcher {
         let now = self.time(now);
         self.warm.spoil(id);
         self.epochs.remove(&id);
+        self.whys.remove(&id);
         if let Some(session) = self.session(id) {
             self.scheduler.end(now, session);
         }
@@ -427,6 +440,7 @@ impl Dispatcher {
         let warm = self.warm.for_session(record);
         let numbers: Vec<_> = warm.iter().filter_map(|id| self.session(*id)).collect();
         let Some(taken) = self.scheduler.take_over(now, session, request, &numbers) else { return false };
+        self.whys.insert(record.id, taken.why);
         if let Some(of) = self.sessions.id(taken.of) {
             self.warm.forget(of);
             self.warm.claim(record.id, of);
@@ -442,6 +456,7 @@ impl Dispatcher {
         let (tenant, _) = self.tenants.of(&quota_of(record).to_owned());
         let (release, _) = self.releases.of(&release_name(record, &played));
         let (class, _) = self.classes.of(&played.class);
+        let (probes, most_round_trip) = ways(&record.probes, self.sites.names(), self.unknown_round_trip);
         let sites = played.site.map(|site| self.sites.known(&site).map(|number| SiteId(small(number))));
         let request = Request {
             tenant: TenantId(small(tenant)),
@@ -451,9 +466,9 @@ impl Dispatcher {
             priority: Priority::default(),
             // It goes before anybody who plays.
             is_trial: record.pool.is_some(),
-            probes: Vec::new(),
+            probes,
             sites: sites.map(|site| site.into_iter().collect()),
-            most_round_trip: MOST_ROUND_TRIP,
+            most_round_trip,
             patience: shown.patience.saturating_sub(shown.now.since(record.created_at)),
         };
         (session, request)
@@ -520,7 +535,7 @@ impl Dispatcher {
             if !lost && record.state != (SessionState::Queued { cause }) {
                 said.acts.push(Act::Queue { session: id, cause });
             }
-            let sites = self.verdicts(&self.scheduler.explain(session));
+            let sites = with_ways(self.verdicts(&self.scheduler.explain(session)), &record.probes);
             said.waits.push((id, view::place(&waiting, sites)));
         }
     }
@@ -534,7 +549,9 @@ impl Dispatcher {
         said: &mut Said,
     ) {
         let Some(id) = self.nodes.name(node.0 as usize).copied() else { return };
-        let why = self.chosen(node);
+        // Who waited for it knows where it is; of the others nothing is known any more.
+        let why = self.whys.get(&record.id).map_or_else(|| self.chosen(node), |why| self.verdicts(why));
+        let why = with_ways(why, &record.probes);
         let demand = self.scheduler.resources_of(session).map(demand::of).unwrap_or_default();
         let session_id = record.id;
         if let Some(warm) = self.warm.claimed_by(session_id) {

@@ -2,6 +2,7 @@
 
 use api::fleet::STANDARD_CLASS;
 use api::node::{Capacity, ObservedNode};
+use api::rest::SiteProbe;
 use api::spec::StreamSpec;
 use uuid::Uuid;
 
@@ -50,6 +51,7 @@ impl World {
                 replicas: Vec::new(),
                 commands: Vec::new(),
                 witness: None,
+                echo: false,
             };
             (id, NodeView { record: Arc::new(record), health: Health::Alive, last: Some(Arc::new(last)) })
         };
@@ -96,6 +98,7 @@ impl World {
             token_expires_at: at(10_000),
             tenant: "operator".to_owned(),
             explanation: None,
+            probes: Vec::new(),
             asked_starts: 0,
             demand: Demand::default(),
             pool: None,
@@ -106,6 +109,14 @@ impl World {
     fn change(&mut self, number: u128, change: impl FnOnce(&mut SessionRecord)) {
         let record = self.records.get_mut(&session_id(number)).unwrap();
         change(Arc::make_mut(record));
+    }
+
+    /// Each node is at a site of its own.
+    fn at_sites(mut self, sites: &[&str]) -> Self {
+        for (view, site) in self.nodes.values_mut().zip(sites) {
+            Arc::make_mut(&mut view.record).site = (*site).to_owned();
+        }
+        self
     }
 
     /// One look at everything; nothing comes of it.
@@ -325,4 +336,83 @@ fn an_instance_that_could_not_be_claimed_is_tried_by_nobody_again() {
     assert_eq!((claims(&said), world.places()), (Vec::new(), vec![1, 1]), "it starts beside it: {said:?}");
     world.ask(3, "app");
     assert!(claims(&world.show()).is_empty());
+}
+
+fn probe(site: &str, ms: u32, loss_permille: u16) -> SiteProbe {
+    SiteProbe { site: site.to_owned(), round_trip_us: ms * 1000, loss_permille }
+}
+
+#[test]
+fn who_measured_plays_at_the_nearest_site_and_is_told_how_far_each_is() {
+    let mut world = World::new(&[four_processors(), four_processors(), four_processors()]);
+    world = world.at_sites(&["paris", "oslo", "lima"]);
+    world.learn("app", LIGHT);
+    (1..=4).for_each(|number| world.ask(number, "app"));
+    world.change(1, |record| record.probes = vec![probe("paris", 80, 0), probe("oslo", 15, 0)]);
+    world.change(2, |record| record.probes = vec![probe("paris", 15, 0), probe("oslo", 80, 0)]);
+    // Near, and lossy.
+    world.change(3, |record| record.probes = vec![probe("paris", 15, 50), probe("lima", 90, 0)]);
+    // Far from everywhere: he plays all the same.
+    let far = vec![probe("paris", 900, 0), probe("oslo", 400, 0), probe("lima", 300, 0)];
+    world.change(4, |record| record.probes = far);
+    let said = world.look();
+    assert_eq!(world.places(), [2, 1, 3, 3]);
+    let why = |number: u128| {
+        let why = said.acts.iter().find_map(|act| match act {
+            Act::Reserve { session, why, .. } if *session == session_id(number) => Some(why.clone()),
+            _ => None,
+        });
+        let said =
+            why.unwrap().into_iter().map(|said| (said.site, said.verdict, said.round_trip_us, said.loss_permille));
+        said.collect::<Vec<_>>()
+    };
+    let line = |site: &str, verdict: &str, way: Option<(u32, u16)>| {
+        (site.to_owned(), verdict.to_owned(), way.map(|way| way.0 * 1000), way.map(|way| way.1))
+    };
+    let first =
+        [line("paris", "worse", Some((80, 0))), line("oslo", "chosen", Some((15, 0))), line("lima", "worse", None)];
+    assert_eq!(why(1), first);
+    let third =
+        [line("paris", "worse", Some((15, 50))), line("oslo", "worse", None), line("lima", "chosen", Some((90, 0)))];
+    assert_eq!(why(3), third);
+    assert_eq!(why(4)[0], line("paris", "too_far", Some((900, 0))));
+}
+
+#[test]
+fn who_waits_is_told_how_far_the_sites_are_and_comes_to_the_nearest_that_is_free() {
+    let one = Capacity { sessions: 1, pixels_per_second: u64::MAX, ..Capacity::default() };
+    let mut world = World::new(&[one, one]).at_sites(&["paris", "oslo"]);
+    world.learn("app", LIGHT);
+    (1..=3).for_each(|number| world.ask(number, "app"));
+    world.change(3, |record| record.probes = vec![probe("paris", 5, 0), probe("oslo", 300, 10)]);
+    let said = world.look();
+    let (_, place) = said.waits.iter().find(|(id, _)| *id == session_id(3)).expect("it waits");
+    let sites: Vec<_> = place.sites.iter().map(|said| (said.verdict.as_str(), said.round_trip_us)).collect();
+    assert_eq!(sites, [("full", Some(5_000)), ("too_far", Some(300_000))]);
+    // A process that begins anew knows it from the row.
+    world.dispatcher = Dispatcher::new(at(0), Duration::from_secs(60));
+    let far = world.records.iter().find(|(_, record)| record.node == Some(node_id(2))).map(|(id, _)| *id).unwrap();
+    world.records.remove(&far);
+    world.look();
+    assert_eq!(world.records[&session_id(3)].node, None, "the free one is too far");
+    let near = world.records.iter().find(|(_, record)| record.node == Some(node_id(1))).map(|(id, _)| *id).unwrap();
+    world.records.remove(&near);
+    world.look();
+    assert_eq!(world.records[&session_id(3)].node, Some(node_id(1)));
+}
+
+#[test]
+fn a_near_site_that_is_full_is_said_to_be_full() {
+    let one = Capacity { sessions: 1, pixels_per_second: u64::MAX, ..Capacity::default() };
+    let mut world = World::new(&[one, one]).at_sites(&["paris", "oslo"]);
+    world.learn("app", LIGHT);
+    for number in 1..=2 {
+        world.ask(number, "app");
+        world.change(number, |record| record.probes = vec![probe("paris", 5, 0), probe("oslo", 50, 0)]);
+    }
+    let said = world.look();
+    assert_eq!(world.places(), [1, 2]);
+    let [_, Act::Reserve { why, .. }] = &said.acts[..] else { panic!("{:?}", said.acts) };
+    let said: Vec<_> = why.iter().map(|said| (said.verdict.as_str(), said.detail.as_str())).collect();
+    assert_eq!(said, [("full", "it is full: no places left"), ("chosen", "it is here")]);
 }

@@ -29,7 +29,8 @@ fn said(site: &str, verdict: &Verdict) -> SiteVerdict {
         Verdict::Chosen { .. } => "it is here".to_owned(),
         other => other.to_string(),
     };
-    SiteVerdict { site: site.to_owned(), verdict: verdict.word().to_owned(), detail }
+    let (site, verdict) = (site.to_owned(), verdict.word().to_owned());
+    SiteVerdict { site, verdict, detail, round_trip_us: None, loss_permille: None }
 }
 
 /// What a wait is for.

@@ -19,6 +19,7 @@ mod saves;
 pub(crate) mod server;
 mod service;
 mod sessions;
+mod sites;
 mod tenants;
 mod usage;
 mod web;
@@ -60,6 +61,8 @@ fn api_router() -> OpenApiRouter<Edge> {
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::one, sessions::end))
         .routes(routes!(sessions::statistics))
+        .routes(routes!(sites::list))
+        .routes(routes!(sites::probe))
         .routes(routes!(commands::create, commands::of_session))
         .routes(routes!(commands::list))
         .routes(routes!(commands::one))

@@ -37,6 +37,7 @@ fn record(state: SessionState, first_frame: bool) -> SessionRecord {
         token_expires_at: at(20_000),
         tenant: "operator".to_owned(),
         explanation: None,
+        probes: Vec::new(),
     }
 }
 

@@ -228,6 +228,7 @@ async fn start(plane: &Plane, pool: &PoolRecord, package: &Package) -> Result<Op
         token_expires_at: at,
         tenant: plane.owner_of(package).await?,
         explanation: None,
+        probes: Vec::new(),
         asked_starts: 0,
         demand: Demand::default(),
         pool: Some(pool.id),

@@ -8,6 +8,7 @@ mod fleet;
 mod keeping;
 mod leadership;
 mod pool;
+mod probe;
 mod usage;
 
 use sea_orm_migration::prelude::*;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(leadership::CreateLeadership),
             Box::new(demand::CreateDemand),
             Box::new(pool::CreatePool),
+            Box::new(probe::AddProbes),
             Box::new(access::CreateAccess),
             Box::new(usage::CreateUsage),
         ]

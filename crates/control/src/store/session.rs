@@ -5,7 +5,7 @@ use std::str::FromStr;
 use api::clock::UtcTime;
 use api::id::{InstanceId, NodeId, PlayerId, PoolId, SessionId};
 use api::manifest::AppName;
-use api::rest::{Session, SiteVerdict};
+use api::rest::{Session, SiteProbe, SiteVerdict};
 use api::session::{EndReason, PrepareStage, SessionState, WaitCause};
 use api::spec::StreamSpec;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -60,6 +60,8 @@ pub(crate) struct SessionRecord {
     pub(crate) demand: Demand,
     /// Of a warm instance, which nobody plays: whose it is.
     pub(crate) pool: Option<PoolId>,
+    /// What its client measured of the way to sites. It decides where it is placed, also after a loss.
+    pub(crate) probes: Vec<SiteProbe>,
 }
 
 impl SessionRecord {
@@ -258,6 +260,9 @@ pub(super) fn to_row(record: &SessionRecord) -> Model {
         memory_mib: i64::from(record.demand.memory_mib),
         egress_kbps: i64::from(record.demand.egress_kbps),
         pool: record.pool.map(|id| id.to_string()),
+        probes: Some(&record.probes)
+            .filter(|probes| !probes.is_empty())
+            .and_then(|probes| serde_json::to_string(probes).ok()),
     }
 }
 
@@ -312,6 +317,10 @@ fn read_row(row: &Model) -> Result<SessionRecord, &'static str> {
             egress_kbps: read(row.egress_kbps.try_into().ok(), "egress_kbps")?,
         },
         pool: id(row.pool.as_deref(), "pool")?,
+        probes: row
+            .probes
+            .as_deref()
+            .map_or(Ok(Vec::new()), |text| serde_json::from_str(text).map_err(|_not_ours| "probes"))?,
     })
 }
 

@@ -7,6 +7,7 @@ use api::clock::UtcTime;
 use api::fleet::Duty;
 use api::id::{InstanceId, NodeId, PlayerId, PoolId, SessionId};
 use api::node::Capacity;
+use api::rest::SiteProbe;
 use api::session::{EndReason, SessionState};
 use api::spec::StreamSpec;
 use sea_orm::{ConnectionTrait, DbBackend};
@@ -41,6 +42,7 @@ pub(super) fn record(app: &str) -> SessionRecord {
         token_expires_at: at,
         tenant: "operator".to_owned(),
         explanation: None,
+        probes: Vec::new(),
         asked_starts: 0,
         demand: crate::demand::Demand::default(),
         pool: None,
@@ -445,4 +447,18 @@ async fn who_needs_more_than_the_warm_instance_leaves_takes_nothing() {
     assert_eq!(store.request(&late, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
     let stepped = store.apply(vec![taking(&late, &warm, Demand::default())]).await.unwrap().remove(0);
     assert!(matches!(stepped, Stepped::Yes(taker) if taker.instance == late.instance));
+}
+
+#[tokio::test]
+async fn what_a_client_measured_is_kept_with_its_session() {
+    let place = TestStore::new();
+    let store = place.open().await;
+    let probe = |site: &str| SiteProbe { site: site.to_owned(), round_trip_us: 12_345, loss_permille: 25 };
+    let measured = SessionRecord { probes: vec![probe("paris"), probe("a \"b\" c")], ..record("pong") };
+    let nothing = record("pong");
+    for record in [&measured, &nothing] {
+        assert_eq!(store.request(record, None, |_| Ok::<_, ()>(())).await.unwrap(), Claimed::Yes);
+    }
+    assert_eq!(store.read_session(measured.id).await.unwrap().unwrap().probes, measured.probes);
+    assert_eq!(store.read_session(nothing.id).await.unwrap().unwrap().probes, []);
 }

@@ -20,6 +20,7 @@ mod pools;
 mod queue;
 mod restart;
 mod saves;
+mod sites;
 mod stale;
 mod strangers;
 mod support;

@@ -143,7 +143,9 @@ impl Dir {
     /// Ids of all instances that there were: their logs stay.
     pub(crate) fn instances(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.dir.path().join("data/logs")) else { return Vec::new() };
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        // Beside them lies the log of the node's echo.
+        names.filter(|name| name.starts_with("ins_")).collect()
     }
 }
 

@@ -63,6 +63,7 @@ fn the_doctor_looks_at_everything() {
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     for what in [
         "kite-streamer",
+        "kite-echo",
         "kite-sandbox",
         "Xwayland",
         "/dev/fuse",

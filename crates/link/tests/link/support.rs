@@ -49,6 +49,7 @@ pub(crate) fn report(number: u64) -> FromNode {
         replicas: Vec::new(),
         commands: Vec::new(),
         witness: None,
+        echo: false,
     })
 }
 

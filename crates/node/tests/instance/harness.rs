@@ -172,8 +172,13 @@ impl Harness {
     }
 
     pub(crate) async fn offer(&mut self, id: InstanceId, epoch: u32, sdp: &str) -> Result<String, OfferFailure> {
+        self.ask_offer(|request| ToNode::Offer { request, instance: id, epoch, sdp: sdp.to_owned() }).await
+    }
+
+    /// Sends an offer, and waits for its answer.
+    pub(crate) async fn ask_offer(&mut self, message: impl FnOnce(u64) -> ToNode) -> Result<String, OfferFailure> {
         let request = u64::try_from(self.answers.len()).unwrap() + 1;
-        self.link.send(ToNode::Offer { request, instance: id, epoch, sdp: sdp.to_owned() }).await.unwrap();
+        self.link.send(message(request)).await.unwrap();
         loop {
             if let Some((_, outcome)) = self.answers.iter().find(|(answered, _)| *answered == request) {
                 return outcome.clone();

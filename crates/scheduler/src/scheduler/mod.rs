@@ -389,6 +389,7 @@ impl Scheduler {
             // Nobody waits anywhere where this one would: who comes first is served at once.
             for (score, site) in &candidates {
                 if let Some(node) = self.fleet.find(*site, class, &request.resources) {
+                    self.tell_full(&mut why, &candidates, *site, class, &request.resources);
                     mark(&mut why, *site, Verdict::Chosen { node, score: *score });
                     self.start(now, session, request, node, None);
                     for (site, class) in std::mem::take(&mut self.kept) {
@@ -417,6 +418,7 @@ impl Scheduler {
             self.events.retain(|event| !matches!(event, Event::Placed { session: placed, .. } if *placed == session));
             let site = self.place_of(node).0;
             let score = candidates.iter().find(|(_, one)| *one == site).map_or(0, |(score, _)| *score);
+            self.tell_full(&mut why, &candidates, site, class, &need);
             mark(&mut why, site, Verdict::Chosen { node, score });
             return Decision::Placed { node, why };
         }

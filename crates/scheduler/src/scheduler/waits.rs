@@ -1,11 +1,36 @@
-//! What somebody who waits is told: for what, at which place, for how long.
+//! What somebody who waits is told: for what, at which place, for how long; and why a better place was not his.
 
-use super::{Scheduler, WaitReason, Waiting, count};
+use super::{Scheduler, WaitReason, Waiting, count, mark};
 use crate::estimate::{Lengths, Outcomes};
+use crate::explain::{Explanation, Verdict};
 use crate::queue::Ticket;
 use crate::request::{ClassId, SessionId, SiteId, TenantId};
+use crate::resources::Resources;
 
 impl Scheduler {
+    /// Says of each site that would be better than the chosen one that it has no room, where that is why it is not taken.
+    pub(super) fn tell_full(
+        &mut self,
+        why: &mut Explanation,
+        candidates: &[(u32, SiteId)],
+        chosen: SiteId,
+        class: ClassId,
+        need: &Resources,
+    ) {
+        for (_, site) in candidates.iter().take_while(|(_, site)| *site != chosen) {
+            if self.fleet.find(*site, class, need).is_none() {
+                mark(why, *site, self.no_room(*site, class, need));
+            }
+        }
+    }
+
+    /// Why there is no room at a site where there is none.
+    pub(super) fn no_room(&self, site: SiteId, class: ClassId, need: &Resources) -> Verdict {
+        let has_ready = self.fleet.pool(site, class).is_some_and(|pool| pool.has_ready());
+        let lacking = self.fleet.lacking(site, class, need).filter(|_| has_ready);
+        lacking.map_or(Verdict::NoNode, |of| Verdict::Full { of })
+    }
+
     /// How a wait stands; `None` when it does not wait.
     #[must_use]
     pub fn waiting(&self, session: SessionId) -> Option<Waiting> {

@@ -42,7 +42,7 @@ impl Scheduler {
         }
         let bonus = self.settings.warm_weight.saturating_mul(10);
         let (mut found, mut best_cold): (Option<(u32, SessionId, NodeId)>, Option<u32>) = (None, None);
-        for (score, site) in candidates {
+        for (score, site) in candidates.iter().copied() {
             if found.is_none() {
                 found = self.warm_at(site, request, warm).map(|(of, node)| (score, of, node));
             }
@@ -51,6 +51,8 @@ impl Scheduler {
             }
         }
         let (score, of, node) = found.filter(|(score, ..)| best_cold.is_none_or(|cold| *score <= cold + bonus))?;
+        let chosen = self.place_of(node).0;
+        self.tell_full(&mut why, &candidates, chosen, request.class, &request.resources);
         let before = self.stop(of)?;
         let had_quota = self.tenants.get(&before.request.tenant).is_some_and(Tenant::has_quota);
         self.return_quota(before.request.tenant);
@@ -86,9 +88,7 @@ impl Scheduler {
                 self.start(now, session, request, node, None);
                 return Ok(node);
             }
-            let has_ready = self.fleet.pool(*site, class).is_some_and(|pool| pool.has_ready());
-            let lacking = self.fleet.lacking(*site, class, &request.resources).filter(|_| has_ready);
-            mark(&mut why, *site, lacking.map_or(Verdict::NoNode, |of| Verdict::Full { of }));
+            mark(&mut why, *site, self.no_room(*site, class, &request.resources));
         }
         Err(why)
     }

@@ -14,6 +14,7 @@ import type {
   SaveList,
   SaveVersion,
   Session,
+  SiteList,
 } from "./types.js";
 
 /** What the server refused, or that it could not be reached (`status` 0). `message` is a sentence for the player. */
@@ -188,6 +189,22 @@ export class Api {
   /** Erases this player's saves of an app, or of all apps. @throws ApiError */
   async eraseSaves(playerToken: string, of: SavesOf, signal?: AbortSignal): Promise<void> {
     await this.#request(savesPath(of), { method: "DELETE", headers: bearer(playerToken) }, signal);
+  }
+
+  /** The sites to which the way can be measured, for those who may play. @throws ApiError */
+  async sites(signal?: AbortSignal, playerToken?: string): Promise<SiteList> {
+    const headers = playerToken === undefined ? {} : bearer(playerToken);
+    return (await (await this.#request("/v1/sites", { headers }, signal)).json()) as SiteList;
+  }
+
+  /** An offer of a data channel to a site's echo in, the answer out. @throws ApiError */
+  async probeSite(site: string, sdp: string, signal?: AbortSignal, playerToken?: string): Promise<string> {
+    const headers = {
+      "content-type": "application/sdp",
+      ...(playerToken === undefined ? {} : bearer(playerToken)),
+    };
+    const path = `/v1/sites/${encodeURIComponent(site)}/probe`;
+    return (await this.#request(path, { method: "POST", headers, body: sdp }, signal)).text();
   }
 
   /** A session of the player whose token is given; of nobody without one. @throws ApiError */

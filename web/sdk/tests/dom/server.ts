@@ -112,6 +112,7 @@ export async function startServer(roots: readonly string[]): Promise<TestServer>
     if (path.startsWith("/v1/players")) return handlePlayer(request, response, body);
     const refused = request.method === "POST" ? refusals.shift() : undefined;
     if (refused !== undefined) return refuse(response, refused);
+    if (path === "/v1/sites") return json(response, 200, { sites: [{ name: "local" }] });
     if (path === "/v1/apps") return json(response, 200, { apps: test.apps });
     const [, name] = /^\/v1\/apps\/([^/]+)$/.exec(path) ?? [];
     if (name !== undefined) {

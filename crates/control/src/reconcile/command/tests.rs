@@ -57,6 +57,7 @@ fn session(state: SessionState, epoch: u32) -> SessionRecord {
         token_expires_at: at(10_000),
         tenant: "house".into(),
         explanation: None,
+        probes: Vec::new(),
         asked_starts: 0,
         demand: crate::demand::Demand::default(),
         pool: None,

@@ -60,6 +60,7 @@ pub(super) fn record(state: SessionState, observed: bool) -> SessionRecord {
         token_expires_at: at(20_000),
         tenant: "operator".to_owned(),
         explanation: None,
+        probes: Vec::new(),
         asked_starts: 0,
         demand: crate::demand::Demand::default(),
         pool: None,

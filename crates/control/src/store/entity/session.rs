@@ -58,6 +58,8 @@ pub struct Model {
     pub egress_kbps: i64,
     /// Whose warm instance it is, until somebody has it; null of players' sessions.
     pub pool: Option<String>,
+    /// What its client measured of the way to sites, as JSON; null where it measured nothing.
+    pub probes: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

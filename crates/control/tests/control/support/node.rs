@@ -46,6 +46,10 @@ pub(crate) struct Script {
     pub(crate) commands: BTreeMap<CommandId, (CommandProgress, Vec<u8>)>,
     /// Commands stay at work.
     pub(crate) slow: bool,
+    /// Clients can measure the way to it.
+    pub(crate) echo: bool,
+    /// As many do as may.
+    pub(crate) busy: bool,
 }
 
 #[derive(Clone)]
@@ -72,6 +76,8 @@ impl ScriptedNode {
             begun: BTreeMap::new(),
             commands: BTreeMap::new(),
             slow: false,
+            echo: true,
+            busy: false,
         };
         change(&mut script);
         let node = Self { script: Arc::new(Mutex::new(script)), changed: Arc::new(Notify::new()) };
@@ -138,6 +144,12 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                     });
                     end.to_control.send(FromNode::Part { request, part }).await.unwrap_or_default();
                 }
+                Some(ToNode::Echo { request, sdp }) => {
+                    if !node.read(|script| script.silent) {
+                        let outcome = node.read(|script| if script.busy { Err(OfferFailure::Busy) } else { answer(&sdp) });
+                        end.to_control.send(FromNode::Answer { request, outcome }).await.unwrap_or_default();
+                    }
+                }
                 // This node knows no other one.
                 Some(ToNode::Probe { .. }) => {}
                 None => return,
@@ -154,6 +166,7 @@ async fn run(mut end: NodeEnd, node: ScriptedNode) {
                     replicas: script.replicas.clone(),
                     commands: observed_commands(script),
                     witness: None,
+                    echo: script.echo,
                 });
                 // A control plane that stopped wants no report.
                 end.to_control.send(FromNode::Observed(observed)).await.unwrap_or_default();
