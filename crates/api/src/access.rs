@@ -13,8 +13,9 @@ macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $said:literal])+ $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
         pub enum $name {
-            $($(#[doc = $said])+ #[serde(rename = $word)] $variant,)+
+            $($(#[doc = $said])+ $variant,)+
         }
 
         impl $name {
@@ -61,7 +62,7 @@ words! {
         Owner = "owner",
         /// Uploads and releases apps, launches sessions of them, and looks into them.
         Developer = "developer",
-        /// Helps players: sees sessions, ends them, and looks into them.
+        /// Helps players: sees sessions, launches them, and has commands done in them, `stop` among them.
         Support = "support",
         /// Orders, and reads what was used and what it costs.
         Finance = "finance",
@@ -77,7 +78,7 @@ words! {
         AppsWrite = "apps_write",
         /// See sessions.
         SessionsRead = "sessions_read",
-        /// Launch sessions for players, end them.
+        /// Launch sessions for players. They are ended by a command.
         SessionsWrite = "sessions_write",
         /// Have commands done in instances, and see what they brought.
         Commands = "commands",

@@ -52,7 +52,7 @@ pub(crate) enum TenantCommand {
         server: Server,
         /// Its name.
         tenant: AppName,
-        /// Why, for the record.
+        /// Why, for the record, which the tenant can read.
         #[arg(long)]
         reason: Option<String>,
     },
@@ -69,7 +69,7 @@ pub(crate) enum TenantCommand {
         server: Server,
         /// Its name.
         tenant: AppName,
-        /// Why, for the record.
+        /// Why, for the record, which the tenant can read.
         #[arg(long)]
         reason: Option<String>,
     },

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::access::{Actor, ActorKind, Bearer, Right, Role};
+use api::clock::UtcTime;
 use api::id::{KeyId, SessionId};
 use api::problem::{Problem, ProblemKind};
 use api::tenant::TenantState;
@@ -29,6 +30,8 @@ pub(crate) struct KeyBearer {
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) rights: BTreeSet<Right>,
+    /// Until when it is good.
+    pub(crate) expires_at: Option<UtcTime>,
 }
 
 /// Who works for a tenant.
@@ -40,13 +43,21 @@ pub(crate) struct TenantBearer {
 }
 
 impl TenantBearer {
+    /// Has it this right, to look at what belongs to it?
+    pub(crate) fn has(&self, right: Right) -> Result<(), Problem> {
+        if self.bearer.rights.contains(&right) {
+            return Ok(());
+        }
+        let (role, name) = (self.bearer.role, &self.bearer.name);
+        let detail = format!("The key `{name}`, whose role is `{role}`, has not the right `{right}`.");
+        let mut problem = ProblemKind::Forbidden.because(detail);
+        "Use a key that has it: GET /v1/bearer says what one may do.".clone_into(&mut problem.remedy);
+        Err(problem)
+    }
+
     /// May it do this?
     pub(crate) fn may(&self, right: Right) -> Result<(), Problem> {
-        let (role, name) = (self.bearer.role, &self.bearer.name);
-        if !self.bearer.rights.contains(&right) {
-            let detail = format!("The key `{name}`, whose role is `{role}`, has not the right `{right}`.");
-            return Err(ProblemKind::Forbidden.because(detail));
-        }
+        self.has(right)?;
         if self.is_suspended && right.changes() {
             let detail = format!("The tenant `{}` is suspended: it sees everything and changes nothing.", self.tenant);
             return Err(ProblemKind::TenantSuspended.because(detail));
@@ -73,6 +84,15 @@ pub(crate) enum Caller {
 impl Caller {
     pub(crate) fn is_operator(&self) -> bool {
         matches!(self, Caller::Operator(_))
+    }
+
+    /// The key that he bears.
+    pub(crate) fn key(&self) -> Option<&KeyBearer> {
+        match self {
+            Caller::Operator(bearer) => bearer.as_ref(),
+            Caller::Tenant(tenant) => Some(&tenant.bearer),
+            Caller::Nobody | Caller::Session(_) | Caller::Player(_) => None,
+        }
     }
 
     /// As the record of changes names him. Of a session it is whoever plays it.
@@ -137,7 +157,10 @@ impl Plane {
             return Err(problem);
         }
         if record.last_used_at.is_none_or(|at| now.since(at) >= USED_PRECISION) {
-            self.store.key_used(record.id, now).await.map_err(broken)?;
+            // Whoever asks is answered all the same.
+            if let Err(error) = self.store.key_used(record.id, now).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "that a key was used could not be noted");
+            }
         }
         let bearer = bearer(&record);
         Ok(Some(match record.tenant {
@@ -194,7 +217,7 @@ impl Plane {
 pub(super) fn bearer(record: &KeyRecord) -> KeyBearer {
     let of_role = record.role.rights();
     let rights = record.rights.as_ref().map_or(of_role.clone(), |rights| &of_role & rights);
-    KeyBearer { key: record.id, name: record.name.clone(), role: record.role, rights }
+    KeyBearer { key: record.id, name: record.name.clone(), role: record.role, rights, expires_at: record.expires_at }
 }
 
 /// Who somebody is: for what any key, and the operator's token, is good.

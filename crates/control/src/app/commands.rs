@@ -10,12 +10,14 @@ use api::command::{
 use api::id::{CommandId, SessionId};
 use api::node::MAX_NODE_COMMANDS;
 use api::problem::{Problem, ProblemKind};
+use serde_json::json;
 use tracing::info;
 use uuid::Uuid;
 
 use super::access::Caller;
 use super::admission::Refused;
 use super::rate::Rate;
+use super::releases::OPERATOR_TENANT;
 use super::sessions::too_often;
 use super::{Plane, broken, now};
 use crate::reconcile::session::has_instance;
@@ -41,7 +43,7 @@ pub(crate) fn commander(caller: &Caller, right: Right) -> Result<CommandSubject,
     match caller {
         Caller::Operator(_) => Ok(CommandSubject { role: CommandRole::Operator, name: None }),
         Caller::Tenant(tenant) => {
-            tenant.may(right)?;
+            tenant.has(right)?;
             Ok(CommandSubject { role: CommandRole::Tenant, name: Some(tenant.tenant.clone()) })
         }
         Caller::Nobody => Err(ProblemKind::TokenMissing.because("Commands are for the operator and the app's tenant.")),
@@ -72,6 +74,17 @@ fn limit(request: &CommandRequest) -> Duration {
         CommandRequest::Restart {} => RESTART_LIMIT,
         CommandRequest::Exec { timeout_s, .. } => Duration::from_secs(u64::from(*timeout_s)) + WAY,
         CommandRequest::Logs { .. } | CommandRequest::Screenshot {} => WAY,
+    }
+}
+
+/// As the record of changes calls it.
+const fn action_of(request: &CommandRequest) -> &'static str {
+    match request {
+        CommandRequest::Stop {} => "command.stop",
+        CommandRequest::Restart {} => "command.restart",
+        CommandRequest::Exec { .. } => "command.exec",
+        CommandRequest::Logs { .. } => "command.logs",
+        CommandRequest::Screenshot {} => "command.screenshot",
     }
 }
 
@@ -131,6 +144,9 @@ impl Plane {
         request: CommandRequest,
     ) -> Result<Command, Problem> {
         let by = commander(caller, Right::Commands)?;
+        if let Caller::Tenant(tenant) = caller {
+            tenant.may(Right::Commands)?;
+        }
         let session = self.commanded(&by, session).await?;
         if self.is_stopping() {
             return Err(Refused::Stopping.problem());
@@ -159,12 +175,15 @@ impl Plane {
             request,
             output: None,
         };
-        let view = record.view();
+        let (view, view_tenant) = (record.view(), record.tenant.clone());
         let node = record.node;
         if !self.store.add_command(record, MOST).await.map_err(broken)? {
             let detail = "As many commands of this session or of its machine wait or run as may.";
             return Err(ProblemKind::TooManyCommands.because(detail).retry_after(5));
         }
+        let tenant = Some(view_tenant).filter(|tenant| tenant != OPERATOR_TENANT);
+        let (action, after) = (action_of(&view.request), Some(json!({"command": view.id, "app": view.app})));
+        self.record(caller, tenant, action, view.session, None, after).await;
         let (command, role, subject) = (view.id, view.by.role.word(), view.by.name.as_deref());
         info!(%command, session = %view.session, action = view.request.action(), role, subject, "command asked for");
         // First: a node that is told in between is told of this one.

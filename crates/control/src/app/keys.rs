@@ -46,6 +46,10 @@ pub(super) fn new_key(request: CreateKey) -> Result<(KeyRecord, String), Problem
         };
         return Err(ProblemKind::InvalidRequest.because(detail));
     }
+    if request.role == Role::Operator && request.rights.is_some() {
+        let detail = "A key whose role is `operator` does everything: it cannot have fewer rights.";
+        return Err(ProblemKind::InvalidRequest.because(detail));
+    }
     let of_role = request.role.rights();
     if let Some(more) = request.rights.iter().flatten().find(|right| !of_role.contains(right)) {
         let detail = format!("The role `{}` has not the right `{more}`.", request.role);
@@ -74,11 +78,11 @@ pub(super) fn new_key(request: CreateKey) -> Result<(KeyRecord, String), Problem
 }
 
 impl Plane {
-    /// Whose keys somebody may see and make: `None` for everybody's.
+    /// Whose keys somebody may see and revoke, also of a tenant that is suspended: `None` for everybody's.
     fn key_holder(caller: &Caller) -> Result<Option<&str>, Problem> {
         match caller {
             Caller::Operator(_) => Ok(None),
-            Caller::Tenant(tenant) => tenant.may(Right::Keys).map(|()| Some(tenant.tenant.as_str())),
+            Caller::Tenant(tenant) => tenant.has(Right::Keys).map(|()| Some(tenant.tenant.as_str())),
             Caller::Nobody => Err(ProblemKind::TokenMissing.because("Keys are for the operator and for tenants.")),
             Caller::Session(_) | Caller::Player(_) => {
                 Err(ProblemKind::Forbidden.because("Keys are for the operator and for tenants, not for players."))
@@ -89,6 +93,9 @@ impl Plane {
     /// Makes a key.
     pub(crate) async fn create_key(&self, caller: &Caller, request: CreateKey) -> Result<CreatedKey, Problem> {
         let own = Self::key_holder(caller)?;
+        if let Caller::Tenant(tenant) = caller {
+            tenant.may(Right::Keys)?;
+        }
         let request = match (own, &request.tenant) {
             (Some(own), Some(other)) if own != other => {
                 return Err(ProblemKind::TenantUnknown.because("You are of no tenant of this name."));
@@ -97,14 +104,21 @@ impl Plane {
             (None, _) => request,
         };
         self.check_gives_no_more(caller, &request)?;
-        let (record, secret) = new_key(request)?;
+        let (mut record, secret) = new_key(request)?;
+        let maker = caller.key();
+        // Nor is it good for longer.
+        let ends = [record.expires_at, maker.and_then(|maker| maker.expires_at)];
+        record.expires_at = ends.into_iter().flatten().min();
         let key = view(&record);
         let after = Some(json!(key));
         let audit = self.change(caller, record.tenant.clone(), "key.create", record.id, None, after);
-        match self.store.add_key(&record, &audit).await.map_err(broken)? {
+        match self.store.add_key(&record, maker.map(|maker| maker.key), &audit).await.map_err(broken)? {
             KeyAdded::Yes => {}
             KeyAdded::TooMany { most } => {
                 return Err(ProblemKind::TooManyKeys.because(format!("{most} keys are good, which is the limit.")));
+            }
+            KeyAdded::NoMaker => {
+                return Err(ProblemKind::TokenUnknown.because("Your own key was revoked, or your tenant suspended."));
             }
             KeyAdded::NoTenant => {
                 return Err(ProblemKind::TenantUnknown.because("No tenant has this name, or it is closed."));
@@ -130,7 +144,7 @@ impl Plane {
     /// Keys, the newest first.
     pub(crate) async fn list_keys(&self, caller: &Caller) -> Result<KeyList, Problem> {
         let own = Self::key_holder(caller)?;
-        let keys = self.store.keys(own).await.map_err(broken)?;
+        let keys = self.store.keys(own, now()).await.map_err(broken)?;
         Ok(KeyList { keys: keys.iter().map(view).collect() })
     }
 
@@ -141,6 +155,14 @@ impl Plane {
         let found = self.store.key(id).await.map_err(broken)?;
         let is_own = |record: &KeyRecord| own.is_none_or(|own| record.tenant.as_deref() == Some(own));
         let record = found.filter(is_own).ok_or_else(unknown)?;
+        if let Caller::Tenant(bearer) = caller
+            && bearer.bearer.key != id
+            && !view(&record).rights.is_subset(&bearer.bearer.rights)
+        {
+            let detail =
+                "That key may do more than yours: it is revoked by one that may do as much, or by the operator.";
+            return Err(ProblemKind::Forbidden.because(detail));
+        }
         let at = now();
         let revoked = KeyRecord { revoked_at: record.revoked_at.or(Some(at)), ..record.clone() };
         let (before, after) = (Some(json!(view(&record))), Some(json!(view(&revoked))));

@@ -100,7 +100,7 @@ impl Plane {
         if matches!(caller, Caller::Tenant(own) if own.tenant != tenant) {
             return Err(ProblemKind::AppUnknown.because(format!("You offer no app called `{}`.", request.app)));
         }
-        let most = self.most_of(&tenant, asker.most).await?;
+        self.check_tenant(&tenant, asker.player_id.filter(|_| asker.most.is_some())).await?;
         if let (Some(player), Caller::Operator(_) | Caller::Tenant(_)) = (asker.player_id, caller)
             && self.store.player(player).await.map_err(broken)?.is_none()
         {
@@ -138,7 +138,7 @@ impl Plane {
         let saves = (saves.are_kept() && record.player_id.is_some())
             .then_some(SaveRule { may_branch: saves.concurrent == ConcurrentSaves::Branch, chosen: request.save });
         self.observer.asked(&record, trace);
-        if let Err(problem) = self.request(&record, most, saves).await {
+        if let Err(problem) = self.request(&record, asker.most, saves).await {
             self.observer.forget(record.id);
             return Err(problem);
         }
@@ -155,20 +155,22 @@ impl Plane {
         })
     }
 
-    /// How many sessions a player may have by the rules of the app's tenant; a problem when its apps are not started.
-    async fn most_of(&self, tenant: &str, most: Option<u32>) -> Result<Option<u32>, Problem> {
-        if tenant == OPERATOR_TENANT {
-            return Ok(most);
+    /// May sessions of a tenant's apps be started, and may this player of his own will have another one of them? Whom the tenant launches is its own
+    /// to bound. Requests that come in the same moment may be one too many: this is the tenant's order among its players, not what it has bought.
+    async fn check_tenant(&self, name: &str, player: Option<PlayerId>) -> Result<(), Problem> {
+        if name == OPERATOR_TENANT {
+            return Ok(());
         }
-        let Some(tenant) = self.store.tenant(tenant).await.map_err(broken)? else { return Ok(most) };
+        let Some(tenant) = self.store.tenant(name).await.map_err(broken)? else { return Ok(()) };
         if tenant.state != TenantState::Active {
             let mut problem = ProblemKind::TenantSuspended.because("The game is not offered at the moment.");
             "Ask whoever offers it.".clone_into(&mut problem.remedy);
             return Err(problem);
         }
-        let of_tenant = tenant.settings.limits.sessions_per_player;
-        // Whom the tenant launches is its own to bound.
-        Ok(most.map(|most| of_tenant.map_or(most, |own| own.min(most))))
+        let (Some(player), Some(most)) = (player, tenant.settings.limits.sessions_per_player) else { return Ok(()) };
+        let live = self.store.live.all();
+        let there = live.iter().filter(|row| row.player_id == Some(player) && row.tenant == name).count();
+        if there < most as usize { Ok(()) } else { Err(Refused::Player { limit: most }.problem()) }
     }
 
     /// Notes that a session wants a place.

@@ -2,18 +2,16 @@
 
 use api::access::{CreateKey, Right, Role};
 use api::problem::{Problem, ProblemKind};
-use api::session::EndReason;
 use api::tenant::{
     ConfigureTenant, CreateTenant, CreatedTenant, MAX_TENANT_TITLE, SetTenantState, Tenant, TenantLimits, TenantList,
     TenantSettings, TenantState,
 };
 use serde_json::json;
-use tracing::{error, info};
+use tracing::info;
 
 use super::access::{Caller, operator};
 use super::keys::new_key;
 use super::{Plane, broken, now, text};
-use crate::reconcile;
 
 /// The time zone of tenants that name none.
 const TIME_ZONE: &str = "UTC";
@@ -31,7 +29,8 @@ fn unknown(name: &str) -> Problem {
 
 fn time_zone(name: String) -> Result<String, Problem> {
     match jiff::tz::db().get(&name) {
-        Ok(_zone) => Ok(name),
+        // As the database writes it.
+        Ok(zone) => Ok(zone.iana_name().unwrap_or(&name).to_owned()),
         Err(_unknown) => {
             let name: String = name.chars().take(60).collect();
             let detail =
@@ -162,9 +161,8 @@ impl Plane {
             })
             .await?;
         info!(tenant = name, state = request.state.word(), "tenant's state changed");
-        if tenant.state == TenantState::Closed {
-            self.end_sessions_of(name).await;
-        }
+        // What of it is played, waits or is kept warm is the reconciler's.
+        self.coordinator.stir_all();
         Ok(tenant)
     }
 
@@ -189,18 +187,6 @@ impl Plane {
             Ok(Some((new, audit)))
         };
         self.store.change_tenant(name, next).await.map_err(broken)?.ok_or_else(|| unknown(name))?
-    }
-
-    /// What is played of a tenant that is closed ends as the operator ends it: saved, in its own time.
-    async fn end_sessions_of(&self, tenant: &str) {
-        for record in self.store.live.all() {
-            if record.tenant != tenant {
-                continue;
-            }
-            if let Err(error) = reconcile::request_stop(self, record.id, EndReason::EndedByOperator).await {
-                error!(session = %record.id, error = &error as &dyn std::error::Error, "a session could not be ended");
-            }
-        }
     }
 }
 

@@ -230,10 +230,10 @@ impl Plane {
         let record = released.ok_or_else(|| {
             ProblemKind::UploadUnknown.because("The upload has ended meanwhile, or the app is another tenant's.")
         })?;
-        self.refresh_catalogue().await?;
         let (target, after) = (format!("{} {}", record.app, record.number), json!({"bytes": bytes, "files": files}));
         self.record_of_app(caller, &record.app, "release.make", target, None, Some(after)).await;
         info!(app = %record.app, release = record.number, bytes, files, "release made");
+        self.refresh_catalogue().await?;
         let release = self.view_release(&record).await?;
         Ok(UploadEnd::Released { release })
     }

@@ -455,7 +455,8 @@ impl Dispatcher {
         let played = (shown.played)(record);
         let (tenant, _) = self.tenants.of(&quota_of(record).to_owned());
         let (release, _) = self.releases.of(&release_name(record, &played));
-        let (class, _) = self.classes.of(&played.class);
+        // Names come from tenants: only those of machines are numbered. What no machine has is refused by every site.
+        let class = self.classes.known(&played.class).unwrap_or(usize::MAX);
         let (probes, most_round_trip) = ways(&record.probes, self.sites.names(), self.unknown_round_trip);
         let sites = played.site.map(|site| self.sites.known(&site).map(|number| SiteId(small(number))));
         let request = Request {

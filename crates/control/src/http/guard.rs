@@ -59,7 +59,7 @@ pub(super) async fn guard(State(edge): State<Edge>, mut request: Request, next: 
         Ok((host, foreign)) => {
             request.extensions_mut().insert(CheckedHost(host));
             let span = debug_span!("request", %request_id);
-            let mut response = next.run(request).instrument(span).await;
+            let mut response = to_its_end(next.run(request).instrument(span), &method).await;
             if let Some(origin) = foreign {
                 let headers = response.headers_mut();
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -76,6 +76,20 @@ pub(super) async fn guard(State(edge): State<Edge>, mut request: Request, next: 
     let ms = took.as_millis();
     debug!(%method, route, status, ms, request_id, "request");
     response
+}
+
+/// What changes something is done to its end, also when whoever asked goes away: a change and its place in the record are two steps.
+async fn to_its_end(answer: impl Future<Output = Response<Body>> + Send + 'static, method: &Method) -> Response<Body> {
+    if method.is_safe() {
+        return answer.await;
+    }
+    match tokio::spawn(answer).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, "a request was not answered");
+            Refusal(ProblemKind::Internal.plain()).into_response()
+        }
+    }
 }
 
 /// Writes out a problem; the headers that the origin needs to read it stay.

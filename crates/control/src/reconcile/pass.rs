@@ -11,6 +11,7 @@ use api::id::{InstanceId, NodeId, SessionId};
 use api::node::{InstanceState, ObservedInstance};
 use api::rest::{SessionStatistics, SiteVerdict};
 use api::session::{EndReason, Party, SessionState};
+use api::tenant::TenantState;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -47,6 +48,8 @@ pub(super) struct Reconciler {
     dispatcher: Dispatcher,
     nodes: Nodes,
     grants: BTreeMap<String, TenantGrant>,
+    /// Tenants that are suspended or closed.
+    inactive: BTreeMap<String, TenantState>,
     pools: Keeper,
     proofs: Proofs,
     /// Everything is looked at next.
@@ -79,6 +82,7 @@ impl Reconciler {
             dispatcher: Dispatcher::new(now(), plane.settings.limits.offer),
             nodes: Nodes::new(),
             grants: BTreeMap::new(),
+            inactive: BTreeMap::new(),
             pools: Keeper::default(),
             proofs: Proofs::default(),
             is_whole: true,
@@ -119,7 +123,8 @@ impl Reconciler {
         if self.is_whole {
             self.nodes = plane.coordinator.fleet.nodes();
             self.grants = plane.store.grants().await?;
-            self.pools.set(plane.store.pools().await?);
+            self.inactive = plane.store.inactive_tenants().await?;
+            self.pools.set(plane.store.pools().await?, self.inactive.keys().cloned().collect());
             note_capacities(plane, self.nodes.values()).await?;
         } else {
             note_capacities(plane, due.nodes.iter().filter_map(|id| self.nodes.get(id))).await?;
@@ -133,6 +138,7 @@ impl Reconciler {
         if self.is_whole {
             due.written.extend(plane.store.live.all().iter().map(|record| record.id));
         }
+        self.wind_up(plane, &due).await?;
         // Who asked meanwhile is to be placed by what nodes say now; their sessions are looked at next. In this order, and who asks from here on
         // with the next pass: he may have seen what a node says that is not read here.
         let newer = plane.coordinator.fleet.take_changed();
@@ -209,6 +215,33 @@ impl Reconciler {
             }
         }
         self.is_behind |= has_failed;
+        Ok(())
+    }
+
+    /// Ends what a tenant that is closed has, and what of a suspended one has not begun; the player's save is kept as ever.
+    async fn wind_up(&self, plane: &Plane, due: &Due) -> Result<(), StoreError> {
+        if self.inactive.is_empty() {
+            return Ok(());
+        }
+        let ends = |row: &SessionRecord| match self.inactive.get(&row.tenant) {
+            Some(TenantState::Closed) => true,
+            // A session that was thrown out of its game is played still.
+            Some(TenantState::Suspended) => {
+                matches!(
+                    row.state,
+                    SessionState::Requested | SessionState::Queued { .. } | SessionState::Offered { .. }
+                )
+            }
+            Some(TenantState::Active) | None => false,
+        };
+        let live = due.written.iter().filter_map(|id| plane.store.live.get(*id)).filter(|row| ends(row));
+        let stop = |row: &SessionRecord| session::stopped(row, EndReason::EndedByOperator, now()).filter(|_| ends(row));
+        let steps: Vec<Step<'_>> = live.map(|row| Step::new(row.id, stop)).collect();
+        for stepped in plane.store.apply(steps).await? {
+            if let Stepped::Yes(record) = stepped {
+                announce(plane, &record);
+            }
+        }
         Ok(())
     }
 

@@ -46,13 +46,16 @@ struct Filling {
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     pools: Vec<PoolRecord>,
+    /// Tenants whose apps are not started.
+    inactive: BTreeSet<String>,
     fillings: BTreeMap<PoolId, Filling>,
     looked_at: Option<Instant>,
 }
 
 impl Keeper {
-    /// Takes the pools as they are now.
-    pub(super) fn set(&mut self, pools: Vec<PoolRecord>) {
+    /// Takes the pools as they are now, and the tenants whose apps are not started.
+    pub(super) fn set(&mut self, pools: Vec<PoolRecord>, inactive: BTreeSet<String>) {
+        self.inactive = inactive;
         self.fillings.retain(|id, _| pools.iter().any(|pool| pool.id == *id));
         self.pools = pools;
     }
@@ -88,10 +91,16 @@ impl Keeper {
         rows: &[Arc<SessionRecord>],
     ) -> Result<(), StoreError> {
         let package = plane.catalogue.on_channel(pool.app.as_str(), &pool.channel);
-        let package = package.map_err(|problem| problem.detail).and_then(|package| {
+        let mut package = package.map_err(|problem| problem.detail).and_then(|package| {
             let checked = package.manifest.spec.check(pool.spec);
             checked.map(|()| package).map_err(|error| format!("The spec's {error}."))
         });
+        if let Ok(good) = &package
+            && !self.inactive.is_empty()
+            && self.inactive.contains(&plane.owner_of(good).await?)
+        {
+            package = Err("Its tenant is suspended or closed.".to_owned());
+        }
         let is_good = |row: &SessionRecord| {
             let is_active = |node| nodes.get(node).is_none_or(|node| node.record.duty == Duty::Active);
             package.as_ref().is_ok_and(|package| row.release == package.release())

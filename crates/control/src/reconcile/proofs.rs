@@ -26,14 +26,9 @@ impl Proofs {
         let (at, now_s) = (now(), now().unix_ms() / 1000);
         let since_s = self.until_s.unwrap_or(now_s - 1).max(now_s - PERIOD_S);
         self.until_s = Some(now_s);
-        let is_due = |id: SessionId| {
-            let slot = i64::try_from(id.uuid().as_u128() % 1_000_003).unwrap_or(0) % PERIOD_S;
-            // Of the seconds after the last look one has this session's place in the period.
-            (now_s - slot).div_euclid(PERIOD_S) != (since_s - slot).div_euclid(PERIOD_S)
-        };
         let mut sessions = Vec::new();
         for record in plane.store.live.all() {
-            if !matches!(record.state, SessionState::Connected { .. }) || !is_due(record.id) {
+            if !matches!(record.state, SessionState::Connected { .. }) || !is_due(record.id, since_s, now_s) {
                 continue;
             }
             let node = record.node.and_then(|id| nodes.get(&id)).filter(|node| node.health == Health::Alive);
@@ -48,6 +43,31 @@ impl Proofs {
         if let Err(error) = plane.store.prove(at, &sessions).await {
             // The next period proves more; who cannot be written down is not billed.
             error!(error = &error as &dyn std::error::Error, "what is played could not be proven");
+        }
+    }
+}
+
+/// Has one of the seconds after the last look this session's place in the period?
+fn is_due(id: SessionId, since_s: i64, now_s: i64) -> bool {
+    let slot = i64::try_from(id.uuid().as_u128() % 1_000_003).unwrap_or(0) % PERIOD_S;
+    (now_s - slot).div_euclid(PERIOD_S) != (since_s - slot).div_euclid(PERIOD_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_session_is_proven_once_a_period_however_late_the_looks_are() {
+        for number in [1, 29, 30, 31, 1_000_003, u128::MAX / 7] {
+            let id = SessionId::from_uuid(uuid::Uuid::from_u128(number));
+            for step in [1, 2, 7, PERIOD_S] {
+                let looks = (0..PERIOD_S * 20 / step).map(|look| (1_000 + look * step, 1_000 + (look + 1) * step));
+                let times: Vec<i64> =
+                    looks.filter(|(since, now)| is_due(id, *since, *now)).map(|(_, now)| now).collect();
+                assert!((19..=20).contains(&times.len()), "{number} {step}: {}", times.len());
+                assert!(times.windows(2).all(|pair| pair[1] - pair[0] < PERIOD_S + 2 * step), "{number} {step}");
+            }
         }
     }
 }

@@ -6,9 +6,10 @@ use api::access::{Right, Role};
 use api::clock::UtcTime;
 use api::id::KeyId;
 use api::tenant::TenantState;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 
 use super::audit::{AuditRecord, note};
@@ -19,8 +20,11 @@ use super::{Store, StoreError};
 /// Most keys of a tenant, or of the operator, that are good. More belong to a service that has tokens of its own.
 const MOST_KEYS: u64 = 200;
 
-/// Keys of one answer: more are found by nobody.
-const MOST_SHOWN: u64 = 1000;
+/// Good keys of one answer: all of fifty tenants that have as many as may be.
+const MOST_GOOD_SHOWN: u64 = 50 * MOST_KEYS;
+
+/// Others of one answer: more are found by nobody.
+const MOST_OTHERS_SHOWN: u64 = 500;
 
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub(crate) enum KeyAdded {
     TooMany {
         most: u64,
     },
+    /// Whoever makes it may not any more.
+    NoMaker,
     /// There is no such tenant, or it is closed.
     NoTenant,
 }
@@ -74,9 +80,20 @@ impl Store {
         Ok(())
     }
 
-    /// Adds a key.
-    pub(crate) async fn add_key(&self, record: &KeyRecord, audit: &AuditRecord) -> Result<KeyAdded, StoreError> {
+    /// Adds a key, which this one makes: it may have been revoked since its bearer was let in.
+    pub(crate) async fn add_key(
+        &self,
+        record: &KeyRecord,
+        maker: Option<KeyId>,
+        audit: &AuditRecord,
+    ) -> Result<KeyAdded, StoreError> {
         let transaction = self.begin().await?;
+        if let Some(maker) = maker
+            && !may_make(&transaction, maker, record.created_at).await?
+        {
+            transaction.rollback().await?;
+            return Ok(KeyAdded::NoMaker);
+        }
         if let Some(name) = &record.tenant {
             let row = tenant::Entity::find_by_id(name.clone()).one(&transaction).await?;
             if row.is_none_or(|row| row.state == TenantState::Closed.word()) {
@@ -88,7 +105,7 @@ impl Store {
             Some(tenant) => Column::Tenant.eq(tenant.as_str()),
             None => Column::Tenant.is_null(),
         };
-        if Entity::find().filter(of).filter(Column::RevokedAt.is_null()).count(&transaction).await? >= MOST_KEYS {
+        if Entity::find().filter(of).filter(good(record.created_at)).count(&transaction).await? >= MOST_KEYS {
             transaction.rollback().await?;
             return Ok(KeyAdded::TooMany { most: MOST_KEYS });
         }
@@ -98,13 +115,18 @@ impl Store {
         Ok(KeyAdded::Yes)
     }
 
-    /// Keys, the newest first: of a tenant, or of everybody.
-    pub(crate) async fn keys(&self, tenant: Option<&str>) -> Result<Vec<KeyRecord>, StoreError> {
-        let mut find = Entity::find().order_by_desc(Column::Id).limit(MOST_SHOWN);
-        if let Some(tenant) = tenant {
-            find = find.filter(Column::Tenant.eq(tenant));
+    /// Keys of a tenant, or of everybody: those that are good, then the others, the newest first. However many were made and revoked since, one that
+    /// is good is seen.
+    pub(crate) async fn keys(&self, tenant: Option<&str>, now: UtcTime) -> Result<Vec<KeyRecord>, StoreError> {
+        let mut rows = Vec::new();
+        for (filter, most) in [(good(now), MOST_GOOD_SHOWN), (good(now).not(), MOST_OTHERS_SHOWN)] {
+            let mut find = Entity::find().filter(filter).order_by_desc(Column::Id).limit(most);
+            if let Some(tenant) = tenant {
+                find = find.filter(Column::Tenant.eq(tenant));
+            }
+            rows.extend(find.all(&self.read).await?);
         }
-        find.all(&self.read).await?.into_iter().map(from_row).collect()
+        rows.into_iter().map(from_row).collect()
     }
 
     /// One key.
@@ -127,6 +149,21 @@ impl Store {
         transaction.commit().await?;
         Ok(true)
     }
+}
+
+/// True for keys that are neither revoked nor expired.
+fn good(now: UtcTime) -> Expr {
+    let is_current = Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(now.unix_ms()));
+    Column::RevokedAt.is_null().and(is_current)
+}
+
+/// Is this key good, and its tenant active?
+async fn may_make(connection: &impl ConnectionTrait, id: KeyId, now: UtcTime) -> Result<bool, StoreError> {
+    let row = Entity::find_by_id(id.to_string()).filter(good(now)).one(connection).await?;
+    let Some(tenant) = row.as_ref().map(|row| row.tenant.clone()) else { return Ok(false) };
+    let Some(name) = tenant else { return Ok(true) };
+    let tenant = tenant::Entity::find_by_id(name).one(connection).await?;
+    Ok(tenant.is_some_and(|tenant| tenant.state == TenantState::Active.word()))
 }
 
 pub(super) fn to_row(record: &KeyRecord) -> Model {

@@ -6,8 +6,8 @@ use api::clock::UtcTime;
 use api::fleet::TenantGrant;
 use api::manifest::AppName;
 use api::tenant::{Tenant, TenantLimits, TenantSettings, TenantState};
-use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, Query};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 
 use super::audit::{AuditRecord, note};
 use super::entity::{api_key, app, release, tenant};
@@ -47,6 +47,19 @@ impl Store {
     pub(crate) async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let rows = tenant::Entity::find().order_by_asc(tenant::Column::Name).all(&self.read).await?;
         rows.into_iter().map(from_row).collect()
+    }
+
+    /// Those that are suspended or closed.
+    pub(crate) async fn inactive_tenants(&self) -> Result<BTreeMap<String, TenantState>, StoreError> {
+        let inactive = tenant::Entity::find().filter(tenant::Column::State.ne(TenantState::Active.word()));
+        let rows = inactive.all(&self.read).await?.into_iter();
+        let unreadable = |id: String| StoreError::Unreadable { id, column: "state" };
+        let read = |row: tenant::Model| {
+            TenantState::from_word(&row.state)
+                .map(|state| (row.name.clone(), state))
+                .ok_or_else(|| unreadable(row.name))
+        };
+        rows.map(read).collect()
     }
 
     /// One tenant.
@@ -133,10 +146,18 @@ impl Store {
 
     /// Bytes of all releases of a tenant together.
     pub(crate) async fn release_bytes(&self, name: &str) -> Result<u64, StoreError> {
-        let apps = app::Entity::find().filter(app::Column::Tenant.eq(name)).all(&self.read).await?;
-        let names = apps.into_iter().map(|row| row.name);
-        let releases = release::Entity::find().filter(release::Column::App.is_in(names)).all(&self.read).await?;
-        Ok(releases.iter().map(|row| u64::try_from(row.bytes).unwrap_or(0)).sum())
+        let mut of_tenant = Query::select();
+        of_tenant.column(app::Column::Name).from(app::Entity).and_where(app::Column::Tenant.eq(name));
+        let sum =
+            Expr::from(Func::coalesce([Expr::col(release::Column::Bytes).sum().cast_as("bigint"), Expr::val(0_i64)]));
+        let bytes: Option<i64> = release::Entity::find()
+            .select_only()
+            .column_as(sum, "bytes")
+            .filter(release::Column::App.in_subquery(of_tenant))
+            .into_tuple()
+            .one(&self.read)
+            .await?;
+        Ok(u64::try_from(bytes.unwrap_or(0)).unwrap_or(0))
     }
 }
 

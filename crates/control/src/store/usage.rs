@@ -11,18 +11,19 @@ use api::id::{PlayerId, SessionId};
 use api::manifest::AppName;
 use api::session::SessionState;
 use api::spec::StreamSpec;
-use billing::usage::{Closing, Fact, FactKind, Interval, Life, Timeline, Tracker};
+use billing::usage::{Closing, Fact, FactKind, Interval, Life, MAX_EPOCH, MAX_SPAN, Timeline, Tracker};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, Iterable, QueryFilter, QueryOrder, QuerySelect,
 };
+use tracing::error;
 
 use super::entity::{usage_fact, usage_session};
 use super::session::SessionRecord;
 use super::{Store, StoreError};
 
-/// Who sees an end so long after the last proof was away meanwhile, and does not know when it was: it was at the proof. Shorter would take from
-/// operators what a slow database kept back, longer bills what nobody saw.
+/// Of so long without a proof nobody knows what was in it: it is not billed, whether the session was found ended or found going on, and whether the
+/// control plane was away or the clock stepped. Shorter would take from operators what a slow database kept back, longer bills what nobody saw.
 const UNSEEN: Duration = Duration::from_secs(120);
 
 /// Sessions that are proven in one transaction.
@@ -71,16 +72,34 @@ pub(super) async fn follow(
         let known = rows.remove(&new.id.to_string());
         let plays = matches!(new.state, SessionState::Connected { .. });
         let Some(mut row) = known.or_else(|| plays.then(|| new_row(new))) else { continue };
-        let mut tracker = read_tracker(&row)?;
+        // Nobody's play waits for what cannot be read: it is not billed.
+        let Some(mut tracker) = read_tracker(&row) else { continue };
         let told = tracker.see(seen_at(&row, new), new.epoch, &new.state);
         if let SessionState::Ended { at, .. } = new.state {
             row.ended = Some(at.unix_ms());
         }
         row.proven = told.iter().map(|fact| fact.at.unix_ms()).fold(row.proven, i64::max);
-        facts.extend(told.iter().map(fact_row));
+        facts.extend(told.iter().filter(|fact| is_kept(fact)).map(fact_row));
         sessions.push(with_tracker(row, &tracker)?);
     }
     write(connection, sessions, facts).await
+}
+
+/// Facts of so many connections are kept, and no more: nobody plays so, and what is not kept is not billed.
+fn is_kept(fact: &Fact) -> bool {
+    fact.epoch <= MAX_EPOCH && fact.span <= MAX_SPAN
+}
+
+/// A session can still be played. After a time that nobody saw another span begins: what lies between is nobody's.
+fn proof(tracker: &mut Tracker, proven: UtcTime, at: UtcTime, epoch: u32) -> Vec<Fact> {
+    if at.since(proven) <= UNSEEN {
+        return tracker.beat(at, epoch).into_iter().collect();
+    }
+    let mut told = tracker.see(proven, epoch, &SessionState::Reconnecting { until: at });
+    if !told.is_empty() {
+        told.extend(tracker.see(at, epoch, &SessionState::Connected { since: at }));
+    }
+    told
 }
 
 /// When a change was: its own time, or, for an end that was seen long after the last proof, that.
@@ -101,10 +120,13 @@ impl Store {
             let (mut changed, mut facts) = (Vec::new(), Vec::new());
             for (id, epoch) in part {
                 let Some(mut row) = rows.remove(&id.to_string()) else { continue };
-                let mut tracker = read_tracker(&row)?;
-                let Some(fact) = tracker.beat(at, *epoch) else { continue };
+                let Some(mut tracker) = read_tracker(&row) else { continue };
+                let told = proof(&mut tracker, UtcTime::from_unix_ms(row.proven), at, *epoch);
+                if told.is_empty() {
+                    continue;
+                }
                 row.proven = row.proven.max(at.unix_ms());
-                facts.push(fact_row(&fact));
+                facts.extend(told.iter().filter(|fact| is_kept(fact)).map(fact_row));
                 changed.push(with_tracker(row, &tracker)?);
             }
             noted += changed.len();
@@ -134,8 +156,10 @@ impl Store {
         for row in facts {
             let fact = read_fact(&row)?;
             let timeline = timelines.entry(row.session.clone()).or_default();
-            let refused = |_refused| StoreError::Unreadable { id: row.session.clone(), column: "span" };
-            timeline.add(&fact).map_err(refused)?;
+            if let Err(refused) = timeline.add(&fact) {
+                // In the customer's favour; all others' usage can be read.
+                error!(session = row.session, error = &refused as &dyn std::error::Error, "a fact is not counted");
+            }
         }
         rows.into_iter().map(|row| read_played(&row, timelines.remove(&row.session).unwrap_or_default())).collect()
     }
@@ -200,12 +224,16 @@ fn new_row(record: &SessionRecord) -> usage_session::Model {
     }
 }
 
-fn read_tracker(row: &usage_session::Model) -> Result<Tracker, StoreError> {
-    let unreadable = |column| StoreError::Unreadable { id: row.session.clone(), column };
-    if row.tracker.is_empty() {
-        return Ok(Tracker::new(row.session.parse().map_err(|_no_id| unreadable("session"))?));
+fn read_tracker(row: &usage_session::Model) -> Option<Tracker> {
+    let read = if row.tracker.is_empty() {
+        row.session.parse().ok().map(Tracker::new)
+    } else {
+        serde_json::from_str(&row.tracker).ok()
+    };
+    if read.is_none() {
+        error!(session = row.session, "what was seen of a session cannot be read: it is not metered");
     }
-    serde_json::from_str(&row.tracker).map_err(|_not_ours| unreadable("tracker"))
+    read
 }
 
 fn with_tracker(row: usage_session::Model, tracker: &Tracker) -> Result<usage_session::Model, StoreError> {

@@ -16,6 +16,12 @@ async fn key(plane: &Plane, by: &Client, body: &Value) -> (Value, Client) {
     (json["key"].clone(), client)
 }
 
+/// The moment so many seconds from now, as the API writes it.
+fn in_seconds(seconds: u64) -> String {
+    let at = std::time::SystemTime::now() + Duration::from_secs(seconds);
+    api::clock::UtcTime::from_system(at).to_string()
+}
+
 async fn patch(by: &Client, path: &str, body: &str) -> crate::support::client::Reply {
     by.with("content-type", "application/json").send("PATCH", path, body.to_owned()).await
 }
@@ -87,14 +93,22 @@ async fn a_key_is_shown_once_expires_is_revoked_and_gives_no_more_than_it_has() 
     assert_eq!(client.get("/v1/bearer").await.problem(), "token_unknown");
     assert_eq!(owner.delete(&path).await.status, 200, "asking again changes nothing");
 
-    let (_, short) = key(&plane, &owner, &json!({"name": "short", "role": "owner", "expires_in_s": 1})).await;
-    assert_eq!(short.get("/v1/bearer").await.status, 200);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let (_, short) = key(&plane, &owner, &json!({"name": "short", "role": "owner", "expires_in_s": 2})).await;
+    let (of_short, _) = key(&plane, &short, &json!({"name": "longer", "role": "owner", "expires_in_s": 3600})).await;
+    let ends = of_short["expires_at"].as_str().unwrap();
+    assert!(ends <= &*in_seconds(3), "{ends}");
+    // Nor does one that may do less take away another that may do more.
+    let of_owner = format!("/v1/keys/{}", owner.get("/v1/bearer").await.json()["key"].as_str().unwrap());
+    assert_eq!(keeper.delete(&of_owner).await.problem(), "forbidden");
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     let expired = short.get("/v1/bearer").await;
     assert_eq!((expired.status, expired.problem().as_str()), (401, "token_expired"));
     assert!(expired.json()["remedy"].as_str().unwrap().contains("new key"));
 
     let operator = plane.client.with_token(&plane.operator_token());
+    let narrowed = json!({"name": "x", "role": "operator", "rights": ["money_read"]});
+    let reply = refused(&operator, narrowed).await;
+    assert_eq!((reply.status, reply.problem().as_str()), (400, "invalid_request"), "{}", reply.text());
     let (of_operator, second) = key(&plane, &operator, &json!({"name": "on call", "role": "operator"})).await;
     assert_eq!(second.get("/v1/nodes").await.status, 200);
     assert_eq!(
@@ -132,6 +146,16 @@ async fn a_tenant_is_configured_suspended_and_closed() {
     let first = play().await;
     assert_eq!(first.status, 201, "{}", first.text());
     assert_eq!(play().await.problem(), "too_many_sessions");
+    // Another player of the same address is another player.
+    let (_, second) = plane.create_player().await;
+    let second = plane.client.with_token(&second).post_json("/v1/sessions", r#"{"app": "tetris"}"#).await;
+    assert_eq!(second.status, 201, "{}", second.text());
+    // And this one plays the operator's game beside it.
+    assert_eq!(player.post_json("/v1/sessions", r#"{"app": "pong"}"#).await.status, 201);
+    let pool = operator.post_json("/v1/pools", r#"{"app": "tetris", "site": "local", "size": 1}"#).await;
+    assert_eq!(pool.status, 201, "{}", pool.text());
+    let pool = async || operator.get("/v1/pools").await.json()["pools"][0].clone();
+    until("an instance is warm", async || pool().await["ready"] == 1).await;
 
     let state = async |state: &str| {
         let body = json!({"state": state, "reason": "an unpaid invoice"}).to_string();
@@ -139,6 +163,15 @@ async fn a_tenant_is_configured_suspended_and_closed() {
     };
     assert_eq!(state("suspended").await.json()["state"], "suspended");
     assert_eq!(owner.get("/v1/apps/tetris/releases").await.status, 200, "it sees");
+    assert_eq!(owner.get("/v1/commands").await.status, 200);
+    assert_eq!(owner.get("/v1/keys").await.status, 200);
+    let making = owner.post_json("/v1/keys", r#"{"name": "x", "role": "finance"}"#).await;
+    assert_eq!(making.problem(), "tenant_suspended");
+    until("nothing is warm", async || {
+        let pool = pool().await;
+        pool["ready"] == 0 && pool["hindered"].as_str().is_some_and(|why| why.contains("suspended"))
+    })
+    .await;
     let refused = patch(&owner, path, r#"{"title": "x"}"#).await;
     assert_eq!((refused.status, refused.problem().as_str()), (403, "tenant_suspended"), "and changes nothing");
     assert_eq!(owner.post_json("/v1/sessions", r#"{"app": "tetris"}"#).await.problem(), "tenant_suspended");
@@ -147,13 +180,20 @@ async fn a_tenant_is_configured_suspended_and_closed() {
     assert_eq!(started.problem(), "tenant_suspended");
     let (id, token) = (first.json()["session"]["id"].clone(), first.json()["token"].clone());
     let (id, token) = (id.as_str().unwrap(), token.as_str().unwrap());
-    assert_ne!(plane.session(id, token).await["state"]["state"], "ended", "what is played goes on");
+    assert_eq!(plane.session(id, token).await["state"]["state"], "ready", "what is played goes on");
     assert_eq!(state("active").await.status, 200);
+    until("an instance is warm again", async || pool().await["ready"] == 1).await;
     assert_eq!(patch(&owner, path, r#"{"title": "x"}"#).await.status, 200);
 
     assert_eq!(state("closed").await.json()["state"], "closed");
     assert_eq!(owner.get(path).await.problem(), "token_unknown");
     until("what is played has ended", async || plane.session(id, token).await["state"]["state"] == "ended").await;
+    until("all that was played has", async || {
+        let sessions = operator.get("/v1/sessions").await.json();
+        let of_app = |one: &&Value| one["app"] == "tetris";
+        sessions["sessions"].as_array().unwrap().iter().filter(of_app).all(|one| one["state"]["state"] == "ended")
+    })
+    .await;
     let no_key = operator.post_json("/v1/keys", r#"{"name": "x", "role": "owner", "tenant": "studio"}"#).await;
     assert_eq!(no_key.problem(), "tenant_unknown");
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::authorisation::{Operation, Right, operations};
 use crate::content::{package_of, release};
+use crate::support::client::Reply;
 use crate::support::{Client, Plane};
 
 /// What one tenant has, an example of each.
@@ -34,6 +35,10 @@ async fn belongings(plane: &Plane, owner: &Client) -> Belongings {
 
 /// The path with the other one's things in it; none for an operation that names nothing.
 fn foreign_path(operation: &Operation, of: &Belongings) -> Option<String> {
+    // Sites are the operator's, and everybody's to measure.
+    if operation.path.starts_with("/v1/sites/") {
+        return None;
+    }
     let id = if operation.path.starts_with("/v1/sessions/") { of.session.as_str() } else { "" };
     let values = [
         ("{tenant}", of.tenant),
@@ -53,6 +58,16 @@ fn foreign_path(operation: &Operation, of: &Belongings) -> Option<String> {
     }
     assert!(!path.contains('{'), "{}: this test does not know what stands there", operation.path);
     (path != operation.path).then_some(path)
+}
+
+/// The same path with things that nobody has.
+fn nowhere(path: &str, of: &Belongings) -> String {
+    let none = |id: &str| format!("{}_{}", id.split('_').next().unwrap(), "0".repeat(32));
+    let mut path = path.replace(of.app, "atlantis").replace(&format!("/tenants/{}", of.tenant), "/tenants/nemo");
+    for id in [&of.upload, &of.session, &of.command, &of.key] {
+        path = path.replace(id.as_str(), &none(id));
+    }
+    path
 }
 
 /// All that a tenant can be seen to have, and what it is to be afterwards.
@@ -91,6 +106,17 @@ async fn no_tenant_sees_or_changes_what_is_another_ones() {
         };
         let reply = operation.call(&stranger, &path).await;
         assert!(matches!(reply.status, 403 | 404), "{name}: {} {}", reply.status, reply.text());
+        if reply.status == 404 {
+            // As what does not exist, word for word.
+            let nothing = operation.call(&stranger, &nowhere(&path, &of)).await;
+            let words = |reply: &Reply, app: &str, tenant: &str| {
+                let json = reply.json();
+                let text = format!("{} {}", json["type"], json["detail"]);
+                text.replace(app, "APP").replace(tenant, "TENANT")
+            };
+            let (got, expected) = (words(&reply, of.app, of.tenant), words(&nothing, "atlantis", "nemo"));
+            assert_eq!((got, reply.status), (expected, nothing.status), "{name}");
+        }
         assert!(!reply.text().contains("victim") || operation.path.contains("{tenant}"), "{name}: {}", reply.text());
         named += 1;
     }

@@ -795,6 +795,44 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/sites": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        /** The sites to which a client can measure the way, by name. For those who may create sessions. */
+        readonly get: operations["list_sites"];
+        readonly put?: never;
+        readonly post?: never;
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
+    readonly "/v1/sites/{site}/probe": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Connects a client to a machine of a site to measure the way: an SDP offer of one data channel in, the answer out. The channel is called
+         *     `kite-echo`, unordered and without retransmissions; messages of up to 64 bytes come back as they are, at most 200. The connection ends by itself
+         *     after ten seconds. For those who may create sessions; an address may ask eight times as often as it may create them.
+         */
+        readonly post: operations["probe_site"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/tenants": {
         readonly parameters: {
             readonly query?: never;
@@ -987,7 +1025,7 @@ export interface components {
          * @description What kind of somebody changed something.
          * @enum {string}
          */
-        readonly ActorKind: "Operator" | "Key" | "Player";
+        readonly ActorKind: "operator" | "key" | "player";
         /** @description Amounts of what sessions take of a node, besides places. */
         readonly Amounts: {
             /**
@@ -1308,6 +1346,11 @@ export interface components {
             /** @description The channel whose release is played; `stable` when absent. */
             readonly channel?: string | null;
             readonly player?: components["schemas"]["PlayerId"] | null;
+            /**
+             * @description What the client measured of the way to sites, at most 64, each once. It decides where this session is placed, and nothing else: whoever says
+             *     what is not so plays where it is worse for him. Sites that are not known are left out.
+             */
+            readonly probes?: readonly components["schemas"]["SiteProbe"][];
             /** @description True when the player's window may change the picture's size during the play. Default: true. */
             readonly resizable?: boolean;
             readonly save?: components["schemas"]["SaveId"] | null;
@@ -1814,12 +1857,12 @@ export interface components {
          * @description Something that may be done, of all that belongs to one tenant.
          * @enum {string}
          */
-        readonly Right: "AppsRead" | "AppsWrite" | "SessionsRead" | "SessionsWrite" | "Commands" | "MoneyRead" | "MoneyWrite" | "Keys" | "TenantWrite" | "AuditRead";
+        readonly Right: "apps_read" | "apps_write" | "sessions_read" | "sessions_write" | "commands" | "money_read" | "money_write" | "keys" | "tenant_write" | "audit_read";
         /**
          * @description What somebody is to a tenant, or to the installation.
          * @enum {string}
          */
-        readonly Role: "Operator" | "Owner" | "Developer" | "Support" | "Finance";
+        readonly Role: "operator" | "owner" | "developer" | "support" | "finance";
         /** @description Id of a save. */
         readonly SaveId: string;
         /**
@@ -2058,10 +2101,45 @@ export interface components {
             /** @description From now on. */
             readonly state: components["schemas"]["TenantState"];
         };
+        /** @description A site, as players see it. */
+        readonly Site: {
+            /** @description Its name. */
+            readonly name: string;
+        };
+        /** @description Sites to which a client can measure the way. */
+        readonly SiteList: {
+            /** @description By name. */
+            readonly sites: readonly components["schemas"]["Site"][];
+        };
+        /** @description What a client measured of the way to a site, by small messages there and back. */
+        readonly SiteProbe: {
+            /**
+             * Format: int32
+             * @description Of a thousand messages so many did not come back, as far as that is sure.
+             */
+            readonly loss_permille: number;
+            /**
+             * Format: int32
+             * @description There and back in microseconds, the median; at most 10 s.
+             */
+            readonly round_trip_us: number;
+            /** @description The site, as `GET /v1/sites` names it. */
+            readonly site: string;
+        };
         /** @description What a site says of a session. */
         readonly SiteVerdict: {
             /** @description The reason in words, with its figures. */
             readonly detail: string;
+            /**
+             * Format: int32
+             * @description Lost messages of a thousand, measured likewise.
+             */
+            readonly loss_permille?: number | null;
+            /**
+             * Format: int32
+             * @description The way there and back in microseconds, as the player's client measured it; absent where it did not.
+             */
+            readonly round_trip_us?: number | null;
             /** @description The site. */
             readonly site: string;
             /**
@@ -4180,6 +4258,72 @@ export interface operations {
                     readonly [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly list_sites: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The sites. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["SiteList"];
+                };
+            };
+            /** @description A problem. */
+            readonly default: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readonly probe_site: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path: {
+                /** @description The site's name. */
+                readonly site: string;
+            };
+            readonly cookie?: never;
+        };
+        /** @description The offer, at most 64 KiB. */
+        readonly requestBody: {
+            readonly content: {
+                readonly "application/sdp": string;
+            };
+        };
+        readonly responses: {
+            /** @description The answer. */
+            readonly 200: {
+                headers: {
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/sdp": string;
+                };
             };
             /** @description A problem. */
             readonly default: {

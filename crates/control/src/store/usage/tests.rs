@@ -84,15 +84,38 @@ async fn what_nobody_saw_end_counts_until_its_last_proof() {
     store.prove(at(40), &[(unseen, 1)]).await.unwrap();
     becomes(&store, unseen, 3640, 1, ended(3640, EndReason::GameExited)).await;
     assert_eq!(intervals(&store, unseen).await, [(10, 40, false)]);
-    // It came back, and the play went on: all of it was played.
+    // It came back, and the play went on: what nobody saw is the customer's.
     let seen = asked(&store).await;
     becomes(&store, seen, 10, 1, CONNECTED).await;
+    store.prove(at(40), &[(seen, 1)]).await.unwrap();
     store.prove(at(3600), &[(seen, 1)]).await.unwrap();
     becomes(&store, seen, 3610, 1, ended(3610, EndReason::PlayerLeft)).await;
-    assert_eq!(intervals(&store, seen).await, [(10, 3610, false)]);
+    assert_eq!(intervals(&store, seen).await, [(10, 40, false), (3600, 3610, false)]);
     let of = UsageOf { session: Some(unseen), ..UsageOf::default() };
     let closed = store.played(of, 1).await.unwrap()[0].intervals[0].ending;
     assert!(matches!(closed, Ending::Closed { .. }), "{closed:?}");
+}
+
+#[tokio::test]
+async fn one_session_that_cannot_be_metered_takes_nobody_else_along() {
+    let place = TestStore::new();
+    let store = place.open().await;
+    let (broken, good) = (asked(&store).await, asked(&store).await);
+    for id in [broken, good] {
+        becomes(&store, id, 10, 1, CONNECTED).await;
+    }
+    let spoil = format!("UPDATE usage_session SET tracker = '{{}}' WHERE session = '{broken}'");
+    sea_orm::ConnectionTrait::execute_unprepared(&store.write, &spoil).await.unwrap();
+    assert_eq!(store.prove(at(20), &[(broken, 1), (good, 1)]).await.unwrap(), 1);
+    for id in [broken, good] {
+        becomes(&store, id, 30, 1, ended(30, EndReason::PlayerLeft)).await;
+    }
+    // Connections beyond what any session has.
+    let many = "INSERT INTO usage_fact (session, epoch, span, kind, at) VALUES";
+    let many = format!("{many} ('{broken}', 1, 10000, 'opened', 5)");
+    sea_orm::ConnectionTrait::execute_unprepared(&store.write, &many).await.unwrap();
+    assert_eq!(intervals(&store, good).await, [(10, 30, false)]);
+    assert_eq!(store.played(UsageOf::default(), 10).await.unwrap().len(), 2);
 }
 
 /// Random changes and proofs, told through the database, and through `billing` alone: the same intervals.
