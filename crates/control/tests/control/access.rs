@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::clock::UtcTime;
 use serde_json::{Value, json};
 
 use crate::authorisation::{Right, operations};
@@ -16,10 +17,9 @@ async fn key(plane: &Plane, by: &Client, body: &Value) -> (Value, Client) {
     (json["key"].clone(), client)
 }
 
-/// The moment so many seconds from now, as the API writes it.
-fn in_seconds(seconds: u64) -> String {
-    let at = std::time::SystemTime::now() + Duration::from_secs(seconds);
-    api::clock::UtcTime::from_system(at).to_string()
+/// The moment so many seconds from now.
+fn in_seconds(seconds: u64) -> UtcTime {
+    UtcTime::from_system(std::time::SystemTime::now() + Duration::from_secs(seconds))
 }
 
 async fn patch(by: &Client, path: &str, body: &str) -> crate::support::client::Reply {
@@ -95,8 +95,8 @@ async fn a_key_is_shown_once_expires_is_revoked_and_gives_no_more_than_it_has() 
 
     let (_, short) = key(&plane, &owner, &json!({"name": "short", "role": "owner", "expires_in_s": 2})).await;
     let (of_short, _) = key(&plane, &short, &json!({"name": "longer", "role": "owner", "expires_in_s": 3600})).await;
-    let ends = of_short["expires_at"].as_str().unwrap();
-    assert!(ends <= &*in_seconds(3), "{ends}");
+    let ends: UtcTime = serde_json::from_value(of_short["expires_at"].clone()).unwrap();
+    assert!(ends <= in_seconds(3), "{ends}");
     // Nor does one that may do less take away another that may do more.
     let of_owner = format!("/v1/keys/{}", owner.get("/v1/bearer").await.json()["key"].as_str().unwrap());
     assert_eq!(keeper.delete(&of_owner).await.problem(), "forbidden");

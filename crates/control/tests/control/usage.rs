@@ -1,5 +1,6 @@
 //! What was played is told: to the operator and to the tenant, open and closed, billed and not.
 
+use api::clock::UtcTime;
 use api::node::PlayerPresence;
 use api::session::EndReason;
 use serde_json::Value;
@@ -45,7 +46,8 @@ async fn a_play_is_told_from_its_first_connection_to_its_end() {
     let sum: u64 = intervals.iter().map(|one| one["ms"].as_u64().unwrap()).sum();
     assert_eq!((&told[0]["billed_ms"], &told[0]["fault_ms"]), (&sum.into(), &0.into()));
     assert!(sum >= 30, "{sum}");
-    assert!(intervals[0]["to"].as_str().unwrap() <= intervals[1]["from"].as_str().unwrap());
+    let time = |value: &Value| serde_json::from_value::<UtcTime>(value.clone()).unwrap();
+    assert!(time(&intervals[0]["to"]) <= time(&intervals[1]["from"]));
     assert_eq!(usage(&operator, "?tenant=studio").await, usage(&owner, "").await);
     assert!(usage(&operator, "?tenant=nobody").await.is_empty());
     assert_eq!(owner.get("/v1/usage?tenant=nobody").await.problem(), "tenant_unknown");
