@@ -11,7 +11,12 @@ fn capacity(sessions: u32, pongs: u64) -> Capacity {
 }
 
 async fn set(plane: &Plane, capacity: Capacity, refuses: Option<NodeRefusal>) {
-    let status = if refuses.is_some() { "degraded" } else { "ok" };
+    // One refusal after another is known by its words.
+    let (status, says) = match &refuses {
+        None => ("ok", ""),
+        Some(NodeRefusal::DiskFull { .. }) => ("degraded", "disk space"),
+        Some(NodeRefusal::Stopping) => ("degraded", "being stopped"),
+    };
     plane.node.change(|script| {
         script.capacity = capacity;
         script.refuses = refuses;
@@ -19,7 +24,8 @@ async fn set(plane: &Plane, capacity: Capacity, refuses: Option<NodeRefusal>) {
     until("the capacity is known", async || {
         let limits = plane.client.get("/v1/limits").await.json();
         let health = plane.client.get("/healthz").await.json();
-        limits["sessions"] == capacity.sessions && (health["status"] == status || limits["sessions_used"] != 0)
+        let is_said = health["status"] == status && health["detail"].as_str().unwrap_or_default().contains(says);
+        limits["sessions"] == capacity.sessions && (is_said || limits["sessions_used"] != 0)
     })
     .await;
 }
