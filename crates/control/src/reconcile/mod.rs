@@ -53,6 +53,7 @@ pub(crate) async fn run(plane: Arc<Plane>, mut stop: Stop) {
     let (mut kept_at, mut loaded_at) = (Instant::now(), Instant::now());
     // They end with this task.
     let (mut keeping, mut loading) = (tokio::task::JoinSet::new(), tokio::task::JoinSet::new());
+    let mut proving = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             () = stop.raised() => return,
@@ -75,6 +76,12 @@ pub(crate) async fn run(plane: Arc<Plane>, mut stop: Stop) {
         if let Err(error) = passed {
             reconciler.look_at_all();
             error!(error = &error as &dyn std::error::Error, "sessions could not be brought up to date");
+        }
+        while proving.try_join_next().is_some() {}
+        if proving.is_empty()
+            && let Some(due) = reconciler.take_proofs()
+        {
+            proving.spawn(proofs::write(Arc::clone(&plane), due));
         }
         if forgotten_at.is_none_or(|at| at.elapsed() >= FORGET_PERIOD) {
             forgotten_at = Some(Instant::now());

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::pool::Keeper;
-use super::proofs::Proofs;
+use super::proofs::{self, Proofs};
 use super::session::{self, Evidence, Rules};
 use super::{announce, learned};
 use crate::app::catalogue::Source;
@@ -106,6 +106,11 @@ impl Reconciler {
         self.is_slice = true;
     }
 
+    /// What was seen to be played, and is to be written down.
+    pub(super) fn take_proofs(&mut self) -> Option<proofs::Due> {
+        self.proofs.take()
+    }
+
     /// Looks at what may have changed.
     pub(super) async fn pass(&mut self, plane: &Plane) -> Result<(), StoreError> {
         self.is_whole |= plane.coordinator.take_stirred_all();
@@ -156,7 +161,7 @@ impl Reconciler {
             let live = plane.store.live.all();
             plane.observer.looked(&self.nodes, live.iter().map(Arc::as_ref));
             learned::keep(plane).await;
-            self.proofs.keep(plane, &self.nodes).await;
+            self.proofs.look(plane, &self.nodes);
         }
         Ok(())
     }

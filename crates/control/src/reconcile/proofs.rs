@@ -2,6 +2,10 @@
 //!
 //! Each session has its second of a period, so that the database hears of as many in each.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::clock::UtcTime;
 use api::fleet::Health;
 use api::id::SessionId;
 use api::node::PlayerPresence;
@@ -14,19 +18,26 @@ use crate::coordinator::fleet::Nodes;
 /// How often each is proven, in seconds: so much of a play is the customer's when its end is not seen. Shorter writes more, longer gives more away.
 const PERIOD_S: i64 = 30;
 
-/// Until which second everything was proven.
-#[derive(Clone, Copy, Debug, Default)]
+/// Sessions that could be played, each with its epoch, and the moment at which that was seen.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    at: Option<UtcTime>,
+    sessions: BTreeMap<SessionId, u32>,
+}
+
+/// Until which second everything was looked at, and what of it is not written yet.
+#[derive(Debug, Default)]
 pub(super) struct Proofs {
     until_s: Option<i64>,
+    due: Due,
 }
 
 impl Proofs {
-    /// Proves those whose second has come.
-    pub(super) async fn keep(&mut self, plane: &Plane, nodes: &Nodes) {
+    /// Looks at those whose second has come.
+    pub(super) fn look(&mut self, plane: &Plane, nodes: &Nodes) {
         let (at, now_s) = (now(), now().unix_ms() / 1000);
         let since_s = self.until_s.unwrap_or(now_s - 1).max(now_s - PERIOD_S);
         self.until_s = Some(now_s);
-        let mut sessions = Vec::new();
         for record in plane.store.live.all() {
             if !matches!(record.state, SessionState::Connected { .. }) || !is_due(record.id, since_s, now_s) {
                 continue;
@@ -34,16 +45,26 @@ impl Proofs {
             let node = record.node.and_then(|id| nodes.get(&id)).filter(|node| node.health == Health::Alive);
             let instance = node.and_then(|node| node.instance(record.instance, record.epoch));
             if instance.is_some_and(|instance| matches!(instance.player, PlayerPresence::Connected)) {
-                sessions.push((record.id, record.epoch));
+                // Of several looks the first one's time: what is written late says no more than it saw.
+                self.due.at.get_or_insert(at);
+                self.due.sessions.insert(record.id, record.epoch);
             }
         }
-        if sessions.is_empty() {
-            return;
-        }
-        if let Err(error) = plane.store.prove(at, &sessions).await {
-            // The next period proves more; who cannot be written down is not billed.
-            error!(error = &error as &dyn std::error::Error, "what is played could not be proven");
-        }
+    }
+
+    /// What is to be written; nothing is left.
+    pub(super) fn take(&mut self) -> Option<Due> {
+        (!self.due.sessions.is_empty()).then(|| std::mem::take(&mut self.due))
+    }
+}
+
+/// Writes it down, beside the reconciler's looks: those who ask for places do not wait for it.
+pub(super) async fn write(plane: Arc<Plane>, due: Due) {
+    let Some(at) = due.at else { return };
+    let sessions: Vec<(SessionId, u32)> = due.sessions.into_iter().collect();
+    if let Err(error) = plane.store.prove(at, &sessions).await {
+        // The next period proves more; what cannot be written down is not billed.
+        error!(error = &error as &dyn std::error::Error, "what is played could not be proven");
     }
 }
 
