@@ -6,7 +6,7 @@ use api::content::{ChannelList, ReleaseList, Replica, ReplicaPolicy, ReplicaStat
 use clap::ValueEnum;
 use hyper::Method;
 
-use crate::client::Api;
+use crate::client::{Api, block_on};
 use crate::say;
 use crate::session::Server;
 
@@ -21,8 +21,7 @@ pub(crate) enum PolicyName {
 }
 
 fn with_server(server: &Server, work: impl AsyncFnOnce(Api) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { work(server.open()?).await })?;
+    block_on(async { work(server.open()?).await })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 use hyper::Method;
 
-use crate::client::{Api, ApiError};
+use crate::client::{Api, ApiError, block_on};
 use crate::{install, say};
 
 /// How often it is looked whether a command has ended. A screenshot takes a tenth of a second.
@@ -128,8 +128,7 @@ impl Server {
 }
 
 pub(crate) fn run(command: SessionCommand) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(answer(command))
+    block_on(answer(command))
 }
 
 async fn answer(command: SessionCommand) -> anyhow::Result<ExitCode> {

@@ -6,6 +6,8 @@ use api::tenant::{
     ConfigureTenant, CreateTenant, CreatedTenant, MAX_TENANT_TITLE, SetTenantState, Tenant, TenantLimits, TenantList,
     TenantSettings, TenantState,
 };
+use billing::money::Currency;
+use billing::period::Zone;
 use serde_json::json;
 use tracing::info;
 
@@ -27,24 +29,16 @@ fn unknown(name: &str) -> Problem {
     ProblemKind::TenantUnknown.because(format!("No tenant is called `{name}`."))
 }
 
+/// As the database writes it.
 fn time_zone(name: String) -> Result<String, Problem> {
-    match jiff::tz::db().get(&name) {
-        // As the database writes it.
-        Ok(zone) => Ok(zone.iana_name().unwrap_or(&name).to_owned()),
-        Err(_unknown) => {
-            let name: String = name.chars().take(60).collect();
-            let detail =
-                format!("`time_zone` is `{name}`, which is none of the IANA database; `Europe/Berlin` is one.");
-            Err(ProblemKind::InvalidRequest.because(detail))
-        }
-    }
+    let zone = Zone::named(&name);
+    let zone = zone.map_err(|error| ProblemKind::InvalidRequest.because(format!("`time_zone`: {error}.")))?;
+    Ok(zone.name().to_owned())
 }
 
 fn currency(code: String) -> Result<String, Problem> {
-    if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Ok(code);
-    }
-    Err(ProblemKind::InvalidRequest.because("`currency` is not three capital letters of ISO 4217, as `EUR`."))
+    let currency = Currency::try_from(code);
+    currency.map(String::from).map_err(|error| ProblemKind::InvalidRequest.because(format!("`currency`: {error}.")))
 }
 
 fn colour(text: String) -> Result<Option<String>, Problem> {
@@ -223,5 +217,7 @@ mod tests {
         check(r#"{"title": ""}"#, Err("`title`"));
         check(r#"{"limits": {"sessions_per_player": 0}}"#, Err("nobody could play"));
         assert!(currency("eur".to_owned()).is_err() && currency("EUR".to_owned()).is_ok());
+        // It cannot be changed later: one that nothing could be billed in is refused.
+        assert!(currency("ABC".to_owned()).is_err());
     }
 }

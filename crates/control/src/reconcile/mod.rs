@@ -23,7 +23,7 @@ use self::pass::Reconciler;
 use crate::app::{Plane, now};
 use crate::keeper;
 use crate::stop::Stop;
-use crate::store::{Changed, SessionRecord, StoreError};
+use crate::store::{Changed, SessionRecord, Step, Stepped, StoreError};
 
 /// How often a slice of what lives is looked at without a signal. All slices together take a second: deadlines are found so late at most.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -140,6 +140,16 @@ pub(crate) fn announce(plane: &Plane, record: &SessionRecord) {
             info!(%session, state, first_frame = record.first_frame, "session changed");
         }
     }
+}
+
+/// Takes these steps, and tells everybody of those that changed something.
+async fn write(plane: &Plane, steps: Vec<Step<'_>>) -> Result<(), StoreError> {
+    for stepped in plane.store.apply(steps).await? {
+        if let Stepped::Yes(record) = stepped {
+            announce(plane, &record);
+        }
+    }
+    Ok(())
 }
 
 /// Ends a session by will: of the player, of the operator, of the service. `None` when there is no such session.

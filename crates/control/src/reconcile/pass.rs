@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::pool::Keeper;
 use super::proofs::{self, Proofs};
 use super::session::{self, Evidence, Rules};
-use super::{announce, learned};
+use super::{announce, learned, write};
 use crate::app::catalogue::Source;
 use crate::app::releases::LOCAL_SITE;
 use crate::app::{Plane, now};
@@ -241,13 +241,7 @@ impl Reconciler {
         };
         let live = due.written.iter().filter_map(|id| plane.store.live.get(*id)).filter(|row| ends(row));
         let stop = |row: &SessionRecord| session::stopped(row, EndReason::EndedByOperator, now()).filter(|_| ends(row));
-        let steps: Vec<Step<'_>> = live.map(|row| Step::new(row.id, stop)).collect();
-        for stepped in plane.store.apply(steps).await? {
-            if let Stepped::Yes(record) = stepped {
-                announce(plane, &record);
-            }
-        }
-        Ok(())
+        write(plane, live.map(|row| Step::new(row.id, stop)).collect()).await
     }
 
     /// Gives places to those who want them.

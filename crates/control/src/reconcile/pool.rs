@@ -13,13 +13,13 @@ use api::session::{EndReason, SessionState};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{announce, session};
+use super::{session, write};
 use crate::app::catalogue::Package;
 use crate::app::token::new_session_token;
 use crate::app::{Plane, now};
 use crate::coordinator::fleet::Nodes;
 use crate::demand::Demand;
-use crate::store::{Claimed, PoolRecord, SessionRecord, Step, Stepped, StoreError};
+use crate::store::{Claimed, PoolRecord, SessionRecord, Step, StoreError};
 
 /// How often pools are looked at. What was claimed is missing for so long.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -130,13 +130,7 @@ impl Keeper {
 /// Ends instances that nobody has, all at once.
 async fn give_up(plane: &Plane, ids: Vec<SessionId>) -> Result<(), StoreError> {
     let unused = |row: &SessionRecord| session::stopped(row, EndReason::Unused, now()).filter(|_| row.pool.is_some());
-    let steps = ids.into_iter().map(|id| Step::new(id, unused)).collect();
-    for stepped in plane.store.apply(steps).await? {
-        if let Stepped::Yes(record) = stepped {
-            announce(plane, &record);
-        }
-    }
-    Ok(())
+    write(plane, ids.into_iter().map(|id| Step::new(id, unused)).collect()).await
 }
 
 /// What is to be done.
